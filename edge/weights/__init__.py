@@ -1,0 +1,1 @@
+"""Trained weights that ship with the package (safetensors; see MODEL_CARD files)."""
