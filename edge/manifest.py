@@ -1,0 +1,303 @@
+"""The manifest of a bundle as dataclasses, and its validated way from and to JSON (see docs/bundle.md)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from edge.errors import InputError
+
+FORMAT_VERSION = "1.0"
+FORMATS = ("onnx", "executorch")
+TASKS = ("separate", "enhance")
+PRECISIONS = ("fp32", "int8")
+DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input, output or state of the graph: its shape is static."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """One weighted layer: what its weights were stored as, and why where that was a decision."""
+
+    name: str
+    kind: str
+    precision: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class GraphRecord:
+    """One graph file. `bytes` is filled in by `write_bundle`; `ops` counts the graph's nodes by type."""
+
+    file: str
+    bytes: int = 0
+    weight_bytes: int = 0
+    ops: dict[str, int] = field(default_factory=dict)
+    layers: list[LayerRecord] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class BeforeAfter:
+    """A count before and after compression."""
+
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Compression:
+    """What was removed (MACs per second of audio) and the training after it."""
+
+    prune_ratio: float
+    parameters: BeforeAfter
+    macs_per_second: BeforeAfter
+    recovery: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A metric of the unprocessed input, the network before and after compression; None: not measured."""
+
+    metric: str
+    reference: str
+    unit: str
+    values: dict[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GoldenInput:
+    """Raw little-endian float32: `(channels, n)` for separate, `(n,)` for enhance."""
+
+    file: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class GoldenOutput:
+    """Raw little-endian float32 of one graph's strided output, and the SNR that a device must reach."""
+
+    file: str
+    shape: tuple[int, ...]
+    min_snr_db: float
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A short input and what each graph makes of it; only every `stride`-th sample of the output is kept."""
+
+    input: GoldenInput
+    outputs: dict[str, GoldenOutput]
+    stride: int = 1
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """Size and SHA-256 (hex) of one file of the bundle."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything a device needs to run one model; the fields are those of docs/bundle.md.
+
+    Raises InputError when built from values that contradict each other.
+    """
+
+    name: str
+    task: str
+    sources: list[str]
+    sample_rate: int
+    channels: int
+    hop: int
+    latency_samples: int
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+    precision: str
+    graphs: dict[str, GraphRecord]
+    compression: Compression
+    quality: Quality
+    golden: Golden
+    weights_license: str
+    training_data: str
+    segment: int | None = None
+    delay: int = 0
+    states: list[TensorSpec] = field(default_factory=list)
+    parity: dict[str, float] = field(default_factory=dict)
+    tools: dict[str, str] = field(default_factory=dict)
+    files: dict[str, FileRecord] = field(default_factory=dict)
+    format_version: str = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        check_manifest(self)
+
+    def to_json(self) -> str:
+        """This manifest as JSON text; NaN and infinities are refused, for most JSON readers know neither."""
+        try:
+            data = {"format_version": self.format_version} | dataclasses.asdict(self)
+            return json.dumps(data, indent=2, allow_nan=False) + "\n"
+        except ValueError as error:
+            raise InputError(f"the manifest of {self.name} holds a NaN or infinite number") from error
+
+
+def parse_manifest(text: str, where: str) -> tuple[Manifest, list[str]]:
+    """JSON text to a checked Manifest, and the names of unknown keys.
+
+    `where` names the bundle in errors. Raises InputError for malformed JSON, another major version (both
+    versions named), missing keys, wrong types and contradictions.
+    """
+    try:
+        data = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: manifest.json is not valid JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{where}: manifest.json holds no JSON object")
+    check_version(data.get("format_version"), where)
+    unknown: list[str] = []
+    try:
+        return _decode(Manifest, data, "", unknown), unknown
+    except InputError as error:
+        raise InputError(f"{where}: malformed manifest.json: {error}") from error
+
+
+def check_version(version: Any, where: str) -> None:
+    """Refuse a manifest of another major format version, before anything else of it is looked at."""
+    match = re.fullmatch(r"(\d{1,6})\.(\d{1,6})", version) if isinstance(version, str) else None
+    if match is None:
+        raise InputError(f"{where}: manifest.json has no valid format_version (this is {FORMAT_VERSION})")
+    if match[1] != FORMAT_VERSION.split(".")[0]:
+        raise InputError(
+            f"{where}: bundle format version {version} is not supported, this stem-edge reads "
+            f"{FORMAT_VERSION}; update stem-edge or export the bundle again"
+        )
+
+
+def safe_relative(path: str) -> bool:
+    """Whether `path` stays inside the bundle on every system: relative, forward slashes, no `..`."""
+    parts = PurePosixPath(path).parts
+    bad = set(path) & set('\\:\0"<>|?*')
+    return bool(parts) and path == "/".join(parts) and ".." not in parts and not bad
+
+
+def check_manifest(m: Manifest) -> None:
+    """Raise InputError, naming the key, where the values of `m` cannot describe a bundle."""
+
+    def need(condition: bool, message: str) -> None:
+        if not condition:
+            raise InputError(message)
+
+    need(m.task in TASKS, f"task is {m.task!r}, not one of {', '.join(TASKS)}")
+    need(m.precision in PRECISIONS, f"precision is {m.precision!r}, not one of {', '.join(PRECISIONS)}")
+    for key in ("sample_rate", "channels", "hop"):
+        need(getattr(m, key) > 0, f"{key} must be positive")
+    need(m.delay >= 0 and m.latency_samples >= 0, "delay and latency_samples must not be negative")
+    need(len(m.sources) > 0, "sources is empty")
+    need(len(set(m.sources)) == len(m.sources), "sources holds a name twice")
+    for source in m.sources:  # each becomes a file name
+        valid = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", source)
+        need(valid is not None, f"source {source!r} must be letters, digits, - and _")
+    for spec in [*m.inputs, *m.outputs, *m.states]:
+        need(spec.dtype in DTYPES, f"tensor {spec.name} has unknown dtype {spec.dtype!r}")
+        need(all(n > 0 for n in spec.shape), f"tensor {spec.name} has a dimension below 1")
+    if m.task == "separate":
+        need(m.segment is not None and m.segment > 0, "segment must be positive")
+        need(m.segment is not None and m.hop <= m.segment, "hop is longer than segment")
+        assert m.segment is not None
+        expected_in: list[tuple[str, tuple[int, ...]]] = [("mix", (1, m.channels, m.segment))]
+        expected_out: list[tuple[str, tuple[int, ...]]] = [
+            ("stems", (1, len(m.sources), m.channels, m.segment))
+        ]
+    else:
+        need(m.channels == 1, "channels must be 1 (each channel of a recording is enhanced on its own)")
+        states = [(s.name, s.shape) for s in m.states]
+        expected_in = [("audio", (1, m.hop)), *states]
+        expected_out = [("enhanced", (1, m.hop)), *((f"next_{name}", shape) for name, shape in states)]
+    need([(s.name, s.shape) for s in m.inputs] == expected_in, f"inputs must be {expected_in}")
+    need([(s.name, s.shape) for s in m.outputs] == expected_out, f"outputs must be {expected_out}")
+    need(len(m.graphs) > 0, "graphs is empty")
+    need(m.golden.stride > 0, "golden stride must be positive")
+    for format in [*m.graphs, *m.golden.outputs]:
+        need(format in FORMATS, f"unknown graph format {format!r}, not one of {', '.join(FORMATS)}")
+    need(set(m.graphs) == set(m.golden.outputs), "golden.outputs must have one entry for each graph")
+    for output in m.golden.outputs.values():
+        need(bool(output.shape) and min(output.shape) > 0, f"{output.file} has a bad shape")
+    shape = m.golden.input.shape
+    if m.task == "separate":
+        need(len(shape) == 2 and min(shape) > 0 and shape[0] == m.channels, "golden.input: not (channels, n)")
+    else:
+        need(len(shape) == 1 and shape[0] > 0, "golden.input: not (n,)")
+        need(shape[0] % m.hop == 0, "the length of golden.input must be a multiple of hop")
+    for path in [*referenced_files(m), *m.files]:
+        need(safe_relative(path) and path != "manifest.json", f"unsafe file path {path!r}")
+    for path, record in m.files.items():
+        need(record.bytes >= 0, f"{path} has a negative size")
+        need(re.fullmatch(r"[0-9a-f]{64}", record.sha256) is not None, f"{path} has no SHA-256")
+    if m.files:  # empty only until write_bundle fills it in
+        for path in referenced_files(m):
+            need(path in m.files, f"{path} is used but not listed in files")
+        tensors: list[GoldenInput | GoldenOutput] = [m.golden.input, *m.golden.outputs.values()]
+        for tensor in tensors:
+            size = 4 * math.prod(tensor.shape)
+            need(m.files[tensor.file].bytes == size, f"{tensor.file} is not {size} bytes as its shape says")
+
+
+def referenced_files(m: Manifest) -> list[str]:
+    """Paths inside the bundle that the manifest's own records use."""
+    golden = [m.golden.input.file, *(output.file for output in m.golden.outputs.values())]
+    return [*(graph.file for graph in m.graphs.values()), *golden]
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _decode(kind: Any, value: Any, key: str, unknown: list[str]) -> Any:
+    """`value` (from JSON) as an instance of the annotated type `kind`; InputError names the key otherwise."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return _decode_dataclass(kind, value, key, unknown)
+    if origin in (types.UnionType, typing.Union):  # X | None is the only union used
+        inner = next(a for a in arguments if a is not type(None))
+        return None if value is None else _decode(inner, value, key, unknown)
+    if origin in (list, tuple) and isinstance(value, list):
+        return origin(_decode(arguments[0], item, f"{key}[{i}]", unknown) for i, item in enumerate(value))
+    if origin is dict and isinstance(value, dict):
+        return {k: _decode(arguments[1], item, f"{key}.{k}", unknown) for k, item in value.items()}
+    if kind is Any:
+        return value
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if kind in (int, str) and isinstance(value, kind) and not isinstance(value, bool):
+        return value
+    expected = {list: "a list", tuple: "a list", dict: "an object", int: "an integer", float: "a number"}
+    raise InputError(f"{key} must be {expected.get(origin or kind, 'a string')}")
+
+
+def _decode_dataclass(kind: Any, value: Any, key: str, unknown: list[str]) -> Any:
+    if not isinstance(value, dict):
+        raise InputError(f"{key} must be an object")
+    prefix = f"{key}." if key else ""
+    hints = typing.get_type_hints(kind)
+    known = {f.name: f for f in dataclasses.fields(kind)}
+    unknown.extend(f"{prefix}{name}" for name in value if name not in known)
+    for name, f in known.items():
+        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if required and name not in value:
+            raise InputError(f"{prefix}{name} is missing")
+    return kind(**{n: _decode(hints[n], v, f"{prefix}{n}", unknown) for n, v in value.items() if n in known})
