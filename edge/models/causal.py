@@ -1,7 +1,8 @@
 """Causal building blocks with explicit state.
 
 Every layer here takes its past as a tensor and gives the next past back, so one call with T steps equals T
-calls with one step. Nothing is kept inside a module: a state of zeros is a fresh start."""
+calls with one step. Nothing is kept inside a module: a state of zeros is a fresh start.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +21,12 @@ def with_history(history: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def sqrt_hann_bases(window: int) -> tuple[Tensor, Tensor]:
-    """Analysis (window + 2, window) and synthesis (window, window + 2) matrices of a square-root-Hann Fourier
-    pair.
+    """Fourier bases under a square-root-Hann window: (window + 2, window) and back.
 
-        Rows of the analysis are `window / 2 + 1` cosines, then as many negative sines; at a hop of `window / 2`
-        analysis and synthesis with overlap-add reconstruct the input exactly. White noise of unit power gives
-        pairs of unit mean power."""
+    Rows of the analysis are `window / 2 + 1` cosines, then as many negative sines. At a hop of `window / 2`,
+    analysis, synthesis and overlap-add reconstruct the input exactly. White noise of unit power gives pairs of
+    unit mean power.
+    """
     n = torch.arange(window, dtype=torch.float64)
     k = torch.arange(window // 2 + 1, dtype=torch.float64)
     taper = torch.sin(math.pi * n / window)
@@ -60,8 +61,8 @@ class ChannelNorm(nn.LayerNorm):
 class DenseDilatedBlock(nn.Module):
     """Densely connected dilated causal convolutions: each layer sees the input and all layers before it.
 
-    One state serves all layers: the past of the concatenated features (B, channels + growth * (layers - 1),
-    P)."""
+    One state serves all layers: the past of the concatenated features, (B, C + growth * (layers - 1), P).
+    """
 
     def __init__(self, channels: int, growth: int, dilations: tuple[int, ...], kernel: int = 3):
         super().__init__()
@@ -90,7 +91,8 @@ class GatedRecurrence(nn.Module):
     """A GRU (Cho et al., 2014; reset after the product, as cuDNN) with one Linear a gate.
 
     The Linears can be pruned and quantized by every tool. Sequences longer than two steps go through the
-    fused `torch.gru` with the same parameters; the explicit step is the definition."""
+    fused `torch.gru` with the same parameters; the explicit step is the definition.
+    """
 
     def __init__(self, inputs: int, hidden: int):
         super().__init__()
@@ -135,7 +137,8 @@ class TimeAttention(nn.Module):
 
     Logits get a learned bias by head and lag. The scale is the one it was trained with, whatever the
     present head width. State: past keys and values, (B, heads, window - 1, head width) each; before the
-    start they are zero, and attended to like any other frame."""
+    start they are zero, and attended to like any other frame.
+    """
 
     block = 128  # queries at a time: memory stays linear in T
 

@@ -1,9 +1,9 @@
 """The CRNN/TAT speech enhancer: causal, 16 kHz, waveform in, waveform out, explicit state.
 
-A learned filterbank of quadrature pairs feeds densely connected dilated convolutions, a GRU and a time-
-attention transformer. Their latent gives a complex mask on the pairs (noise, reverberation) and steers a
-small convolutional encoder-decoder in the time domain whose output is added (missing frequencies,
-clipping)."""
+A learned filterbank of quadrature pairs feeds densely connected dilated convolutions, a GRU and a
+time-attention transformer. Their latent gives a complex mask on the pairs (noise, reverberation) and steers a
+small convolutional encoder-decoder in the time domain whose output is added (missing frequencies, clipping).
+"""
 
 from __future__ import annotations
 
@@ -84,7 +84,8 @@ class TimeDomainDecoder(nn.Module):
     """Causal 1-D convolutional encoder-decoder, steered by the latent: (B, 2, N) -> (B, N).
 
     Upsampling is a transposed convolution whose kernel equals its stride, that is a sub-pixel layout: no
-    overlap, no state."""
+    overlap, no state.
+    """
 
     def __init__(self, config: EnhancerConfig):
         super().__init__()
@@ -127,7 +128,7 @@ class TimeDomainDecoder(nn.Module):
 
 
 class Enhancer(nn.Module):
-    """The network. `forward` is the same for a file and for one hop of a stream; state is passed in and out."""
+    """The network. `forward` serves a file and one hop of a stream alike; state is passed in and out."""
 
     def __init__(self, config: EnhancerConfig | None = None):
         super().__init__()
@@ -167,7 +168,7 @@ class Enhancer(nn.Module):
             self.mask.bias[: config.bins] = math.atanh(1 / config.mask_bound)
 
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes without the batch axis, from the widths that the modules have now; the order is the graphs'."""
+        """Shapes without the batch axis, from the modules' present widths; the order is the graphs'."""
         shapes: dict[str, tuple[int, ...]] = {
             "analysis": (self.config.window - self.config.hop,),
             "level": (2,),
@@ -190,7 +191,7 @@ class Enhancer(nn.Module):
         return self._zeros(batch)
 
     def _level(self, frames: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-        """Running RMS (B, T, 1) of hops (B, T, hop): an exponential mean, divided by the sum of its weights."""
+        """Running RMS (B, T, 1) of hops (B, T, hop): an exponential mean over its sum of weights."""
         decay = self.config.level_decay
         power = frames.square().mean(dim=2)
         news = torch.stack([power, torch.ones_like(power)], dim=2) * (1 - decay)
