@@ -177,7 +177,7 @@ def _is_safetensors(path: Path) -> bool:
 def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     try:
         with safe_open(path, "pt") as file:
-            return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such checkpoint file") from error
     except (SafetensorError, OSError) as error:
