@@ -19,7 +19,8 @@ def stft(mix: torch.Tensor, nfft: int) -> torch.Tensor:
     pad = hop // 2 * 3
     mix = F.pad(mix, (pad, pad + frames * hop - length), mode="reflect")
     window = torch.hann_window(nfft).to(mix)
-    spec = torch.stft(mix.reshape(b * c, -1), nfft, hop, window=window, normalized=True, center=False, return_complex=True)
+    flat = mix.reshape(b * c, -1)
+    spec = torch.stft(flat, nfft, hop, window=window, normalized=True, center=False, return_complex=True)
     spec = torch.view_as_real(spec[:, :-1, :frames]).permute(0, 3, 1, 2)
     return spec.reshape(b, 2 * c, nfft // 2, frames)
 
