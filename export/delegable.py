@@ -1,0 +1,284 @@
+"""Building blocks in the one form that mobile runtimes run whole: 4-D convolutions, Linears, element-wise ops.
+
+A layer that XNNPACK does not take splits the graph and costs a copy and a slow fallback each time, so every block
+here is an exact rewrite (up to rounding) of a training-time layer into ops that delegate: Conv1d as Conv2d of height
+one, GLU as two convolutions and a sigmoid, norms as means and multiplies, scales folded into weights. ONNX Runtime
+runs the same form; where it has a fused kernel (`native` below), that op is kept.
+
+A layer with an attribute `keep_float` (the reason, a string) is never quantized.
+"""
+
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from edge.models import hybrid, transformer
+
+Target = Literal["onnx", "executorch"]
+
+
+def as_conv2d(conv: nn.Conv1d | nn.Conv2d, rows: slice = slice(None), scale: torch.Tensor | None = None) -> nn.Conv2d:
+    """The convolution as Conv2d (height one for Conv1d), cut to some output channels, their weights scaled."""
+    weight, bias = conv.weight.detach()[rows], conv.bias.detach()[rows]
+    if scale is not None:
+        weight, bias = weight * scale.reshape(-1, *[1] * (weight.dim() - 1)), bias * scale
+    one_d = isinstance(conv, nn.Conv1d)
+    lift = (lambda pair: (1, *pair)) if one_d else (lambda pair: tuple(pair))
+    out = nn.Conv2d(
+        conv.in_channels,
+        weight.shape[0],
+        lift(conv.kernel_size),
+        lift(conv.stride),
+        (0, *conv.padding) if one_d else conv.padding,
+        lift(conv.dilation),
+    )
+    out.weight = nn.Parameter(weight.unsqueeze(2).clone() if one_d else weight.clone())
+    out.bias = nn.Parameter(bias.clone())
+    return out
+
+
+def as_conv_transpose2d(conv: nn.ConvTranspose1d | nn.ConvTranspose2d) -> nn.ConvTranspose2d:
+    one_d = isinstance(conv, nn.ConvTranspose1d)
+    lift = (lambda pair, fill: (fill, *pair)) if one_d else (lambda pair, fill: tuple(pair))
+    out = nn.ConvTranspose2d(
+        conv.in_channels, conv.out_channels, lift(conv.kernel_size, 1), lift(conv.stride, 1), lift(conv.padding, 0)
+    )
+    weight = conv.weight.detach()
+    out.weight = nn.Parameter(weight.unsqueeze(2).clone() if one_d else weight.clone())
+    out.bias = nn.Parameter(conv.bias.detach().clone())
+    return out
+
+
+def pointwise(weight: torch.Tensor, bias: torch.Tensor | None = None, keep_float: str = "") -> nn.Conv2d:
+    """1x1 convolution from a matrix (outputs, inputs)."""
+    conv = nn.Conv2d(weight.shape[1], weight.shape[0], 1)
+    conv.weight = nn.Parameter(weight.float()[:, :, None, None].contiguous())
+    conv.bias = nn.Parameter(torch.zeros(weight.shape[0]) if bias is None else bias.float().clone())
+    if keep_float:
+        conv.keep_float = keep_float  # type: ignore[assignment]
+    return conv
+
+
+def time_mean(x: torch.Tensor, target: Target) -> torch.Tensor:
+    """Mean over the last axis of (1, C, F, T), kept. XNNPACK takes average pooling, not a mean over one axis."""
+    if target == "onnx":
+        return x.mean(3, keepdim=True)
+    if x.shape[2] == 1:
+        return x.mean((2, 3), keepdim=True)
+    return F.avg_pool2d(x, (1, x.shape[3]), (1, x.shape[3]), count_include_pad=False)
+
+
+def full_mean(x: torch.Tensor) -> torch.Tensor:
+    """Mean of a 4-D tensor (1, C, H, W) as (1, 1, 1, 1): in two stages, which keeps fp32 accuracy on millions."""
+    per_channel = x.mean((2, 3), keepdim=True)
+    return per_channel.reshape(1, 1, 1, x.shape[1]).mean((2, 3), keepdim=True)
+
+
+class GatedConv(nn.Module):
+    """Convolution + GLU as two convolutions: no split copy, and the sigmoid fuses."""
+
+    def __init__(self, conv: nn.Conv1d | nn.Conv2d):
+        super().__init__()
+        half = conv.out_channels // 2
+        self.value, self.gate = as_conv2d(conv, slice(0, half)), as_conv2d(conv, slice(half, None))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.value(x) * torch.sigmoid(self.gate(x))
+
+
+class ResidualBranch(nn.Module):
+    """One DConv layer on (1, C, F, T), exact, without a pass over its widest tensor for the norm.
+
+    The GroupNorm of the wide y = W h + b needs mean and variance of y only, and these follow from the narrow h: the
+    mean over channels is linear in h, and the variance is the mean of |V h + e|^2 / C2 (V, e: W, b less their channel
+    means), a quadratic form of h whose root A is at most (hidden + 1)^2. Norm, affine and LayerScale then fold into
+    the convolutions that make y.
+    """
+
+    def __init__(self, layer: nn.Sequential, target: Target):
+        super().__init__()
+        narrow, norm1, _, wide, norm2, _, scale = layer
+        assert isinstance(norm1, nn.GroupNorm) and isinstance(norm2, nn.GroupNorm)
+        assert isinstance(scale, hybrid.LayerScale)
+        self.target = target
+        self.narrow = as_conv2d(narrow)
+        hidden, outputs = self.narrow.out_channels, wide.out_channels
+        half = outputs // 2
+        why = "norm statistics"
+        self.average = pointwise(torch.full((1, hidden), 1.0 / hidden), keep_float=why)
+        self.gain = nn.Parameter(norm1.weight.detach()[:, None, None].clone())
+        self.offset = nn.Parameter(norm1.bias.detach()[:, None, None].clone())
+        self.eps1, self.eps2 = norm1.eps, norm2.eps
+
+        weight, bias = wide.weight.detach().reshape(outputs, hidden).double(), wide.bias.detach().double()
+        mean_row, mean_bias = weight.mean(0), bias.mean()
+        centred = torch.cat([weight - mean_row, (bias - mean_bias)[:, None]], 1)
+        values, vectors = torch.linalg.eigh(centred.T @ centred / outputs)
+        root = values.clamp_min(0).sqrt()[:, None] * vectors.T  # (hidden + 1, hidden + 1)
+        # rows: root of the quadratic form, then the channel mean of y
+        self.moments = pointwise(
+            torch.cat([root[:, :hidden], mean_row[None]]), torch.cat([root[:, hidden], mean_bias[None]]), why
+        )
+        self.total = pointwise(torch.ones(1, hidden + 2), keep_float=why)
+        pick = torch.zeros(1, hidden + 2)
+        pick[0, -1] = 1
+        self.pick = pointwise(pick, keep_float=why)
+
+        gain, offset = norm2.weight.detach().double(), norm2.bias.detach().double()
+        fold = torch.cat([scale.scale.detach().double(), torch.ones(half, dtype=torch.float64)])  # LayerScale: value
+        on_hidden = gain[:, None] * weight * fold[:, None]
+        on_stats = torch.stack([gain * bias, -gain], 1) * fold[:, None]  # columns: 1/std, mean/std
+        offset = offset * fold
+        self.value, self.gate = pointwise(on_hidden[:half]), pointwise(on_hidden[half:])
+        self.value_stats = pointwise(on_stats[:half], offset[:half], why)
+        self.gate_stats = pointwise(on_stats[half:], offset[half:], why)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.narrow(x)
+        centred = h - self.average(time_mean(h, self.target))
+        variance = self.average(time_mean(centred * centred, self.target))
+        h = F.gelu(centred * (torch.rsqrt(variance + self.eps1) * self.gain) + self.offset)
+        moments = self.moments(h)
+        mean = self.pick(time_mean(moments, self.target))
+        variance = self.total(time_mean(moments * moments, self.target)) - mean * mean
+        inverse = torch.rsqrt(variance + self.eps2)
+        stats = torch.cat([inverse, mean * inverse], 1)
+        h = h * inverse
+        value = self.value(h) + self.value_stats(stats)
+        return x + value * torch.sigmoid(self.gate(h) + self.gate_stats(stats))
+
+
+def residual_branches(dconv: hybrid.DConv | None, target: Target) -> nn.Sequential:
+    return nn.Sequential(*([ResidualBranch(layer, target) for layer in dconv.layers] if dconv else []))
+
+
+class Encoder(nn.Module):
+    """EncoderLayer on (1, C, F, T), the time branch with F = 1."""
+
+    def __init__(self, layer: hybrid.EncoderLayer, target: Target):
+        super().__init__()
+        self.conv, self.rewrite = as_conv2d(layer.conv), GatedConv(layer.rewrite)
+        self.dconv = residual_branches(layer.dconv, target)
+        self.stride = 1 if layer.freq else layer.stride
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[-1] % self.stride:
+            x = F.pad(x, (0, self.stride - x.shape[-1] % self.stride))
+        return self.rewrite(self.dconv(F.gelu(self.conv(x))))
+
+
+class Decoder(nn.Module):
+    """DecoderLayer on (1, C, F, T)."""
+
+    def __init__(self, layer: hybrid.DecoderLayer, target: Target):
+        super().__init__()
+        self.rewrite, self.conv_tr = GatedConv(layer.rewrite), as_conv_transpose2d(layer.conv_tr)
+        self.dconv = residual_branches(layer.dconv, target)
+        self.last = layer.last
+
+    def forward(self, x: torch.Tensor, skip: torch.Tensor, length: int | None = None) -> torch.Tensor:
+        x = self.conv_tr(self.dconv(self.rewrite(x + skip)))
+        if length is not None and x.shape[-1] != length:
+            x = x[..., :length]
+        return x if self.last else F.gelu(x)
+
+
+def averaging(width: int) -> nn.Linear:
+    """Mean over the last axis as a Linear, the form that delegates."""
+    layer = nn.Linear(width, 1, bias=False)
+    layer.weight = nn.Parameter(torch.full((1, width), 1.0 / width))
+    layer.keep_float = "norm statistics"  # type: ignore[assignment]
+    return layer
+
+
+class LayerNorm(nn.Module):
+    """LayerNorm over the last axis: native for ONNX, as Linear means for ExecuTorch."""
+
+    def __init__(self, norm: nn.LayerNorm, target: Target):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(norm.weight.detach().clone()), nn.Parameter(norm.bias.detach().clone())
+        self.eps, self.native = norm.eps, target == "onnx"
+        if not self.native:
+            self.average = averaging(norm.weight.shape[0])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.native:
+            return F.layer_norm(x, (x.shape[-1],), self.weight, self.bias, self.eps)
+        centred = x - self.average(x)
+        return centred * torch.rsqrt(self.average(centred * centred) + self.eps) * self.weight + self.bias
+
+
+class TokenNorm(nn.Module):
+    """GroupNorm(1) over all tokens and channels of (1, T, C); channel means first, then tokens."""
+
+    def __init__(self, norm: nn.GroupNorm, target: Target):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(norm.weight.detach().clone()), nn.Parameter(norm.bias.detach().clone())
+        self.eps, self.native = norm.eps, target == "onnx"
+        if not self.native:
+            self.average = averaging(norm.weight.shape[0])
+
+    def _mean(self, x: torch.Tensor) -> torch.Tensor:
+        if self.native:
+            return x.mean(2, keepdim=True).mean(1, keepdim=True)
+        per_token = self.average(x)
+        return per_token.reshape(1, 1, 1, x.shape[1]).mean((2, 3), keepdim=True).reshape(1, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        centred = x - self._mean(x)
+        return centred * (torch.rsqrt(self._mean(centred * centred) + self.eps) * self.weight) + self.bias
+
+
+def scaled_linear(layer: nn.Linear, scale: torch.Tensor | float) -> nn.Linear:
+    """The Linear with its outputs multiplied by `scale` (a number or one value an output)."""
+    out = nn.Linear(layer.in_features, layer.out_features)
+    rows = scale[:, None] if isinstance(scale, torch.Tensor) else scale
+    out.weight = nn.Parameter(layer.weight.detach() * rows)
+    out.bias = nn.Parameter(layer.bias.detach() * scale)
+    return out
+
+
+class Attention(nn.Module):
+    """Attention as three Linears, two batched products and a softmax; both scales folded into the weights."""
+
+    def __init__(self, attention: transformer.Attention, layer_scale: torch.Tensor):
+        super().__init__()
+        self.q = scaled_linear(attention.q, attention.scale)
+        self.k, self.v = scaled_linear(attention.k, 1.0), scaled_linear(attention.v, 1.0)
+        self.out = scaled_linear(attention.out_proj, layer_scale)
+        self.heads = attention.heads
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        h, t, s = self.heads, x.shape[1], y.shape[1]
+        q = self.q(x).reshape(t, h, -1).permute(1, 0, 2)
+        k = self.k(y).reshape(s, h, -1).permute(1, 2, 0)
+        v = self.v(y).reshape(s, h, -1).permute(1, 0, 2)
+        out = torch.bmm(torch.softmax(torch.bmm(q, k), -1), v)
+        return self.out(out.permute(1, 0, 2).reshape(1, t, -1))
+
+
+class TransformerLayer(nn.Module):
+    """(1, T, C) tokens, and (1, S, C) of the other branch for cross-attention."""
+
+    def __init__(self, layer: transformer.TransformerLayer, target: Target):
+        super().__init__()
+        self.cross = layer.cross
+        self.attention = Attention(layer.attention, layer.gamma_1.scale.detach())
+        self.norm1, self.norm2 = LayerNorm(layer.norm1, target), LayerNorm(layer.norm2, target)
+        if layer.cross:
+            self.norm3 = LayerNorm(layer.norm3, target)
+        self.linear1 = scaled_linear(layer.linear1, 1.0)
+        self.linear2 = scaled_linear(layer.linear2, layer.gamma_2.scale.detach())
+        self.norm_out = TokenNorm(layer.norm_out, target)
+
+    def forward(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
+        if self.cross:
+            x = x + self.attention(self.norm1(x), self.norm2(other))
+            hidden = self.norm3(x)
+        else:
+            normed = self.norm1(x)
+            x = x + self.attention(normed, normed)
+            hidden = self.norm2(x)
+        return self.norm_out(x + self.linear2(F.gelu(self.linear1(hidden))))

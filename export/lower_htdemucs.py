@@ -1,0 +1,183 @@
+"""HT Demucs as a graph for one segment: waveform in, stems out, everything in delegable form."""
+
+import math
+
+import torch
+from torch import nn
+
+from edge.export.delegable import (
+    Decoder,
+    Encoder,
+    LayerNorm,
+    Target,
+    TransformerLayer,
+    as_conv2d,
+    full_mean,
+)
+from edge.export.dft import STFT, InverseSTFT, bin_weights, reflected_hops
+from edge.models.htdemucs import HTDemucs
+from edge.models.transformer import CrossTransformer, positions_2d
+
+_BLOCK = 32  # positions are 32 i + j: two short tables and angle addition instead of one long table
+
+
+class SpectralPositions(nn.Module):
+    """x (1, F, T, C) + sinusoidal table, whose channels depend on the frame or on the row, never on both."""
+
+    def __init__(self, net: CrossTransformer, freqs: int, frames: int):
+        super().__init__()
+        kept, half = net.pos.kept, net.dim // 2
+        table = positions_2d(net.dim, freqs, frames, net.max_period).reshape(frames, freqs, net.dim)
+        table = table * net.position_weight
+        time, freq = table[:, 0].clone(), table[0].clone()
+        time[:, half:], freq[:, :half] = 0, 0
+        self.register_buffer("time", time[None, None, :, kept].reshape(1, 1, frames, -1))
+        self.register_buffer("freq", freq[None, :, None, kept].reshape(1, freqs, 1, -1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.time + self.freq
+
+
+class WavePositions(nn.Module):
+    """x (1, L, C) + sinusoidal table sin((32 i + j) rate + phase), by angle addition."""
+
+    def __init__(self, net: CrossTransformer, length: int):
+        super().__init__()
+        half, kept = net.dim // 2, net.pos_t.kept
+        rate = net.max_period ** -(torch.arange(half, dtype=torch.float64) / (half - 1)).repeat(2)
+        phase = torch.zeros(net.dim, dtype=torch.float64)
+        phase[:half] = math.pi / 2  # cosines first
+        coarse = torch.arange(0, length, _BLOCK)[:, None] * rate + phase
+        fine = torch.arange(_BLOCK)[:, None] * rate
+        weight = net.position_weight
+        for name, table in (
+            ("coarse_sin", coarse.sin() * weight),
+            ("coarse_cos", coarse.cos() * weight),
+            ("fine_cos", fine.cos()),
+            ("fine_sin", fine.sin()),
+        ):
+            axis = 1 if name.startswith("fine") else 2
+            self.register_buffer(name, table[:, kept].float()[None].unsqueeze(axis))
+        self.length = length
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        table = self.coarse_sin * self.fine_cos + self.coarse_cos * self.fine_sin
+        return x + table.reshape(1, -1, x.shape[-1])[:, : self.length]
+
+
+class LoweredHTDemucs(nn.Module):
+    """mix (1, C, segment) -> stems (1, S, C, segment); equals `HTDemucs.forward` up to rounding.
+
+    Static shapes, batch one, eval only. Tokens are kept in (frequency, time) order, which attention does not mind and
+    channels-last memory already has.
+    """
+
+    def __init__(self, model: HTDemucs, segment: int, target: Target):
+        super().__init__()
+        c = model.config
+        self.segment, self.nfft, self.hop = segment, c.nfft, c.nfft // 4
+        self.frames = math.ceil(segment / self.hop)
+        self.sources, self.channels = len(c.sources), c.audio_channels
+        self.stft, self.istft = STFT(c.nfft, self.frames), InverseSTFT(c.nfft, self.frames)
+        for part in (self.stft, self.istft):
+            for layer in (part.first, part.second):
+                layer.keep_float = "STFT"  # type: ignore[assignment]
+        self.register_buffer("bin_weights", bin_weights(c.nfft))
+
+        self.encoder = nn.ModuleList(Encoder(layer, target) for layer in model.encoder)
+        self.tencoder = nn.ModuleList(Encoder(layer, target) for layer in model.tencoder)
+        self.decoder = nn.ModuleList(Decoder(layer, target) for layer in model.decoder)
+        self.tdecoder = nn.ModuleList(Decoder(layer, target) for layer in model.tdecoder)
+        for conv, why in (
+            (self.encoder[0].conv, "first convolution"),
+            (self.tencoder[0].conv, "first convolution"),
+            (self.decoder[-1].conv_tr, "last convolution"),
+            (self.tdecoder[-1].conv_tr, "last convolution"),
+        ):
+            conv.keep_float = why
+        self.embedded = bool(c.freq_emb)
+        if self.embedded:
+            self.embedding = nn.Parameter(model.freq_emb.rows(model.embedding_scale).detach().clone())
+        self.bottom = bool(c.bottom_channels) and c.t_layers > 0
+        if self.bottom:
+            self.up, self.up_t = as_conv2d(model.channel_upsampler), as_conv2d(model.channel_upsampler_t)
+            self.down, self.down_t = as_conv2d(model.channel_downsampler), as_conv2d(model.channel_downsampler_t)
+        self.transformed = c.t_layers > 0
+        if self.transformed:
+            net = model.crosstransformer
+            freqs, length = c.nfft // 2 // c.stride**c.depth, segment
+            for _ in range(c.depth):
+                length = math.ceil(length / c.stride)
+            self.norm, self.norm_t = LayerNorm(net.norm_in, target), LayerNorm(net.norm_in_t, target)
+            self.pos, self.pos_t = SpectralPositions(net, freqs, self.frames), WavePositions(net, length)
+            self.layers = nn.ModuleList(TransformerLayer(layer, target) for layer in net.layers)
+            self.layers_t = nn.ModuleList(TransformerLayer(layer, target) for layer in net.layers_t)
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(self, mix: torch.Tensor) -> torch.Tensor:
+        length, channels = self.segment, self.channels
+        spec = self.stft(reflected_hops(mix, self.frames, self.hop))
+        wave = mix.reshape(1, channels, 1, length)
+
+        spec_mean = full_mean(spec)
+        spec = spec - spec_mean
+        spec_std = self._std(full_mean(spec * spec), spec.numel())
+        wave_mean = self._wave_mean(wave)
+        wave = wave - wave_mean
+        wave_std = self._std(self._wave_mean(wave * wave), wave.numel())
+
+        xt, x = self._core(wave / (1e-5 + wave_std), spec / (1e-5 + spec_std))
+
+        spectra = x * (spec_std * self.bin_weights) + spec_mean * self.bin_weights
+        hops = self.istft(spectra).reshape(1, self.sources * channels, 1, (self.frames + 3) * self.hop)
+        pad = self.hop // 2 * 3
+        stems = hops[..., pad : pad + length] + (xt * wave_std + wave_mean)
+        return stems.reshape(1, self.sources, channels, length)
+
+    def _wave_mean(self, wave: torch.Tensor) -> torch.Tensor:
+        padded = self.frames * self.hop
+        rows = nn.functional.pad(wave, (0, padded - self.segment)).reshape(1, self.channels, self.frames, self.hop)
+        return full_mean(rows) * (padded / self.segment)
+
+    @staticmethod
+    def _std(variance: torch.Tensor, count: int) -> torch.Tensor:
+        return torch.sqrt(variance * (count / (count - 1)))
+
+    def _core(self, xt: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        skips, skips_t, lengths = [], [], []
+        for i, (encode, encode_t) in enumerate(zip(self.encoder, self.tencoder, strict=True)):
+            lengths.append(xt.shape[-1])
+            x, xt = encode(x), encode_t(xt)
+            if i == 0 and self.embedded:
+                x = x + self.embedding
+            skips.append(x)
+            skips_t.append(xt)
+        if self.transformed:
+            x, xt = self._transform(x, xt)
+        for decode, decode_t in zip(self.decoder, self.tdecoder, strict=True):
+            x = decode(x, skips.pop())
+            xt = decode_t(xt, skips_t.pop(), lengths.pop())
+        return xt, x
+
+    def _transform(self, x: torch.Tensor, xt: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.bottom:
+            x, xt = self.up(x), self.up_t(xt)
+        _, c, f, t = x.shape
+        c_t, length = xt.shape[1], xt.shape[-1]
+        x = self.norm(x.permute(0, 2, 3, 1).reshape(1, f * t, c))
+        x = self.pos(x.reshape(1, f, t, c)).reshape(1, f * t, c)
+        xt = self.pos_t(self.norm_t(xt.permute(0, 2, 3, 1).reshape(1, length, c_t)))
+        for layer, layer_t in zip(self.layers, self.layers_t, strict=True):
+            if layer.cross:
+                x, xt = layer(x, xt), layer_t(xt, x)
+            else:
+                x, xt = layer(x), layer_t(xt)
+        x = x.reshape(1, f, t, c).permute(0, 3, 1, 2)
+        xt = xt.reshape(1, 1, length, c_t).permute(0, 3, 1, 2)
+        return (self.down(x), self.down_t(xt)) if self.bottom else (x, xt)
+
+
+def lower_htdemucs(model: HTDemucs, segment: int, target: Target) -> LoweredHTDemucs:
+    """The export form of `model` for segments of `segment` samples, for ONNX Runtime or ExecuTorch."""
+    return LoweredHTDemucs(model, segment, target)
