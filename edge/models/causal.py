@@ -7,6 +7,7 @@ calls with one step. Nothing is kept inside a module: a state of zeros is a fres
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +25,8 @@ def sqrt_hann_bases(window: int) -> tuple[Tensor, Tensor]:
     """Fourier bases under a square-root-Hann window: (window + 2, window) and back.
 
     Rows of the analysis are `window / 2 + 1` cosines, then as many negative sines. At a hop of `window / 2`,
-    analysis, synthesis and overlap-add reconstruct the input exactly. White noise of unit power gives pairs of
-    unit mean power.
+    analysis, synthesis and overlap-add reconstruct the input exactly. White noise of unit power gives
+    pairs of unit mean power.
     """
     n = torch.arange(window, dtype=torch.float64)
     k = torch.arange(window // 2 + 1, dtype=torch.float64)
@@ -75,11 +76,13 @@ class DenseDilatedBlock(nn.Module):
         self.out_norm = ChannelNorm(channels)
 
     def state_shape(self) -> tuple[int, int]:
-        return self.convs[-1].in_channels, max(conv.history for conv in self.convs)
+        convs = cast("list[CausalConv1d]", list(self.convs))
+        return convs[-1].in_channels, max(conv.history for conv in convs)
 
     def forward(self, x: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
         features = x
-        for conv, norm in zip(self.convs, self.norms, strict=True):
+        convs = cast("list[CausalConv1d]", list(self.convs))
+        for conv, norm in zip(convs, self.norms, strict=True):
             past = history[:, : conv.in_channels, history.shape[2] - conv.history :]
             y, _ = conv.stream(features, past)
             last, features = features, torch.cat([features, F.gelu(norm(y))], dim=1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -175,7 +176,7 @@ class Enhancer(nn.Module):
             "dense": self.dense.state_shape(),
             "gru": (self.gru.width,),
         }
-        for i, layer in enumerate(self.tat):
+        for i, layer in enumerate(cast("list[TimeAttentionTransformer]", list(self.tat))):
             shapes[f"key{i}"] = shapes[f"value{i}"] = layer.attention.state_shape()
         shapes["synthesis"] = (self.config.window - self.config.hop,)
         return shapes | self.time_decoder.state_shapes()
@@ -220,8 +221,9 @@ class Enhancer(nn.Module):
             audio: float32 (B, T * hop), full scale 1.
             state: from `init_state` or the call before; None starts afresh.
 
-        Returns: float32 (B, T * hop), lagging the input by `config.delay` samples, and the next state
-            (empty for the bidirectional variant).
+        Returns:
+            float32 (B, T * hop), lagging the input by `config.delay` samples, and the next state (empty for
+            the bidirectional variant).
 
         Raises:
             InputError: the length is not a positive multiple of the hop, or a state was given to the
@@ -229,9 +231,7 @@ class Enhancer(nn.Module):
         """
         config = self.config
         if audio.dim() != 2 or audio.shape[1] == 0 or audio.shape[1] % config.hop:
-            raise InputError(
-                f"audio must be (batch, a multiple of {config.hop} samples), not {tuple(audio.shape)}"
-            )
+            raise InputError(f"audio must be (batch, a multiple of {config.hop} samples), not {tuple(audio.shape)}")
         if config.bidirectional and state is not None:
             raise InputError("a bidirectional enhancer takes no state: use enhance() on the whole recording")
         batch = audio.shape[0]
