@@ -1,0 +1,151 @@
+"""Loads a bundle's graph into a runtime: a function from arrays to arrays. Neither backend needs torch, except
+the `executorch` package itself, which brings its own."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from edge.bundle import FORMATS, Bundle
+from edge.errors import EdgeError, InputError
+
+Graph = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
+
+BACKENDS = FORMATS
+NO_EXECUTORCH = 'the executorch backend is not installed: pip install "stem-edge[executorch]"'
+
+
+def load_graph(bundle: Bundle, backend: str, threads: int = 1) -> Graph:
+    """A callable that runs the bundle's graph: float32 arrays in the order of manifest.inputs to those of
+    manifest.outputs; the arrays returned are the caller's own.
+
+    `backend` is "onnx" or "executorch"; `threads` is set for the whole process in the latter. Raises InputError
+    where the bundle or this installation lacks the backend, EdgeError where the graph does not load or run.
+    """
+    if threads < 1:
+        raise InputError("threads must be at least 1")
+    path = bundle.graph_path(backend)
+    load = {"onnx": _load_onnx, "executorch": _load_executorch}[backend]
+    try:
+        run = load(str(path), threads)
+    except EdgeError:
+        raise
+    except Exception as error:  # the runtimes raise their own types, plain RuntimeError among them
+        raise EdgeError(f"{bundle.path}: {path.name} does not load in {backend}: {_line(error)}") from error
+    expected = [spec.shape for spec in bundle.manifest.outputs]
+
+    def call(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        try:
+            outputs = run(inputs)
+        except Exception as error:
+            raise EdgeError(f"{bundle.path}: {path.name} failed in {backend}: {_line(error)}") from error
+        if [o.shape for o in outputs] != expected:
+            raise EdgeError(f"{bundle.path}: {path.name} does not give the outputs that the manifest lists")
+        return outputs
+
+    return call
+
+
+def default_backend(bundle: Bundle) -> str:
+    """ONNX where the bundle has it, ExecuTorch otherwise."""
+    return next(format for format in FORMATS if format in bundle.manifest.graphs)
+
+
+def executorch_package() -> str | None:
+    """The installed package that runs .pte files: the torch-free one first; None where there is none."""
+    for name in ("executorch_numpy_runtime", "executorch"):
+        with contextlib.suppress(ValueError):  # sys.modules may hold a module without a spec
+            if importlib.util.find_spec(name) is not None:
+                return name
+    return None
+
+
+def _load_onnx(path: str, threads: int) -> Graph:
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # on by default since 1.29; read at import
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # failures come back as exceptions
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [node.name for node in session.get_inputs()]
+    return lambda inputs: session.run(None, dict(zip(names, inputs, strict=True)))
+
+
+def _load_executorch(path: str, threads: int) -> Graph:
+    package = executorch_package()
+    if package == "executorch_numpy_runtime":
+        return _load_executorch_numpy(path, threads)
+    if package is None or importlib.util.find_spec("torch") is None:
+        raise InputError(NO_EXECUTORCH)
+    return _load_executorch_torch(path, threads)
+
+
+def _load_executorch_numpy(path: str, threads: int) -> Graph:
+    if hasattr(os, "sched_getaffinity"):
+        # Its thread pool has no setting: its threads inherit the processors that this one may use.
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    with _quiet_stderr():
+        import executorch_numpy_runtime
+
+        with open(path, "rb") as file:
+            content = file.read()
+        program = executorch_numpy_runtime.Runtime.get().load_program(content)
+        method = program.load_method("forward")
+
+    def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        _ = content  # the program reads these bytes for as long as it lives
+        return method(inputs)
+
+    return run
+
+
+def _load_executorch_torch(path: str, threads: int) -> Graph:
+    with _quiet_stderr():
+        import torch
+
+        # Not executorch.runtime: it pulls in the whole exporter, some hundred MB that the graph never needs.
+        from executorch.extension.pybindings import _portable_lib
+
+        torch.set_num_threads(threads)
+        _portable_lib._unsafe_reset_threadpool(threads)
+        with open(path, "rb") as file:
+            content = file.read()
+        module = _portable_lib._load_for_executorch_from_buffer(content)
+
+    def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        _ = content  # the program reads these bytes for as long as it lives
+        tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in inputs]
+        return [tensor.numpy() for tensor in module.forward(tensors)]
+
+    return run
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Hide what native code prints on stderr (processor look-up, thread-pool notices), not exceptions."""
+    try:
+        descriptor = sys.__stderr__.fileno()  # type: ignore[union-attr]
+        sys.__stderr__.flush()  # type: ignore[union-attr]
+        saved = os.dup(descriptor)
+    except (AttributeError, OSError, ValueError):  # no stderr to hide
+        yield
+        return
+    try:
+        with tempfile.TemporaryFile() as sink:
+            os.dup2(sink.fileno(), descriptor)
+            yield
+    finally:
+        os.dup2(saved, descriptor)
+        os.close(saved)
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
