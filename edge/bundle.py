@@ -210,6 +210,8 @@ def snr_db(reference: np.ndarray, estimate: np.ndarray) -> float:
     signal, error = float(np.sum(reference**2)), float(np.sum((reference - estimate) ** 2))
     if error == 0:
         return MAX_SNR_DB
+    if not np.isfinite(error):
+        return float("nan")  # min() below would hide it
     return min(MAX_SNR_DB, 10 * float(np.log10(max(signal, 1e-30) / error)))
 
 

@@ -115,9 +115,7 @@ def manifest_for(task: str, graphs: dict[str, str], golden: Golden, segment: int
     )
 
 
-def make_bundle(
-    place: Path, task: str, graphs: dict[str, bytes] | None = None, segment: int = SEGMENT
-) -> Path:
+def make_bundle(place: Path, task: str, graphs: dict[str, bytes] | None = None, segment: int = SEGMENT) -> Path:
     """Write a tiny bundle whose golden output is made by its ONNX graph."""
     onnx_content = gains_onnx(segment) if task == "separate" else delay_onnx(HOP)
     contents = {"onnx": onnx_content} | (graphs or {})
@@ -137,6 +135,44 @@ def make_bundle(
     files |= {f"golden/{format}.f32": expected for format in contents}
     files |= {"golden/input.f32": audio.astype("<f4").tobytes(), "MODEL_CARD.md": b"# tiny\n"}
     return write_bundle(place, manifest, files)
+
+
+def to_pte(module, example: tuple) -> bytes:
+    """Lower a torch module to an XNNPACK program."""
+    import torch
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    program = torch.export.export(module.eval(), example)
+    return to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch().buffer
+
+
+@pytest.fixture(scope="session")
+def both_separator_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny separator with an ExecuTorch graph beside the ONNX one."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("executorch.exir")
+
+    class Gains(torch.nn.Module):
+        def forward(self, mix):
+            return torch.stack([mix * float(gain) for gain in GAINS], dim=1)
+
+    content = to_pte(Gains(), (torch.zeros(1, 2, SEGMENT),))
+    return make_bundle(tmp_path_factory.mktemp("both") / "both-separate", "separate", {"executorch": content})
+
+
+@pytest.fixture(scope="session")
+def both_enhancer_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny enhancer with an ExecuTorch graph beside the ONNX one."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("executorch.exir")
+
+    class Delay(torch.nn.Module):
+        def forward(self, audio, last):
+            return last * 0.5, audio * 1.0
+
+    content = to_pte(Delay(), (torch.zeros(1, HOP), torch.zeros(1, HOP)))
+    return make_bundle(tmp_path_factory.mktemp("both") / "both-enhance", "enhance", {"executorch": content})
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ the `executorch` package itself, which brings its own."""
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import os
 import sys
@@ -33,6 +34,7 @@ def load_graph(bundle: Bundle, backend: str, threads: int = 1) -> Graph:
     path = bundle.graph_path(backend)
     load = {"onnx": _load_onnx, "executorch": _load_executorch}[backend]
     try:
+        import_backend(backend)
         run = load(str(path), threads)
     except EdgeError:
         raise
@@ -52,6 +54,23 @@ def load_graph(bundle: Bundle, backend: str, threads: int = 1) -> Graph:
     return call
 
 
+def import_backend(backend: str) -> None:
+    """Import the backend's package, which can take longer than loading a graph; InputError where it is missing."""
+    if backend == "onnx":
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # on by default since 1.29; read at import
+        importlib.import_module("onnxruntime")
+        return
+    package = executorch_package()
+    if package is None or (package == "executorch" and importlib.util.find_spec("torch") is None):
+        raise InputError(NO_EXECUTORCH)
+    with _quiet_stderr():
+        if package == "executorch":
+            importlib.import_module("torch")  # its libraries must be there before the next module
+            # Not executorch.runtime: it pulls in the whole exporter, which no graph needs.
+            package = "executorch.extension.pybindings._portable_lib"
+        importlib.import_module(package)
+
+
 def default_backend(bundle: Bundle) -> str:
     """ONNX where the bundle has it, ExecuTorch otherwise."""
     return next(format for format in FORMATS if format in bundle.manifest.graphs)
@@ -67,7 +86,6 @@ def executorch_package() -> str | None:
 
 
 def _load_onnx(path: str, threads: int) -> Graph:
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # on by default since 1.29; read at import
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -80,38 +98,49 @@ def _load_onnx(path: str, threads: int) -> Graph:
 
 
 def _load_executorch(path: str, threads: int) -> Graph:
-    package = executorch_package()
-    if package == "executorch_numpy_runtime":
+    if executorch_package() == "executorch_numpy_runtime":
         return _load_executorch_numpy(path, threads)
-    if package is None or importlib.util.find_spec("torch") is None:
-        raise InputError(NO_EXECUTORCH)
     return _load_executorch_torch(path, threads)
 
 
 def _load_executorch_numpy(path: str, threads: int) -> Graph:
-    if hasattr(os, "sched_getaffinity"):
-        # Its thread pool has no setting: its threads inherit the processors that this one may use.
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-    with _quiet_stderr():
-        import executorch_numpy_runtime
+    import executorch_numpy_runtime
 
-        with open(path, "rb") as file:
-            content = file.read()
+    with open(path, "rb") as file:
+        content = file.read()
+    with _quiet_stderr(), _processors(threads):
         program = executorch_numpy_runtime.Runtime.get().load_program(content)
         method = program.load_method("forward")
 
     def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         _ = content  # the program reads these bytes for as long as it lives
-        return method(inputs)
+        with _processors(threads):
+            return method(inputs)
 
     return run
+
+
+@contextlib.contextmanager
+def _processors(count: int) -> Iterator[None]:
+    """Let this thread, and threads that it starts, use `count` processors only.
+
+    executorch_numpy_runtime's thread pool has no setting: it has a thread a processor, which inherit this.
+    """
+    usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if count >= len(usable):
+        yield
+        return
+    first = os.getpid() % len(usable)  # several processes should not all sit on the same ones
+    os.sched_setaffinity(0, {usable[(first + i) % len(usable)] for i in range(count)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, usable)
 
 
 def _load_executorch_torch(path: str, threads: int) -> Graph:
     with _quiet_stderr():
         import torch
-
-        # Not executorch.runtime: it pulls in the whole exporter, some hundred MB that the graph never needs.
         from executorch.extension.pybindings import _portable_lib
 
         torch.set_num_threads(threads)
