@@ -1,0 +1,117 @@
+"""edge-train: training data, the two training runs, evaluation."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from edge.errors import EdgeError, InputError
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="edge-train", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+
+    data = commands.add_parser("data", help="fetch or import training data")
+    data.add_argument("kind", choices=["speech", "music"])
+    data.add_argument("--out", type=Path, default=Path("data"), help="data folder (default: data)")
+    data.add_argument("--songs", type=int, default=160, help="music: how many songs to render (default: 160)")
+    data.add_argument("--clean", type=Path, help="speech: use this folder of clean speech, e.g. of VoiceBank")
+    data.add_argument("--noise", type=Path, help="speech: folder of noises, with --clean")
+    data.add_argument("--noisy", type=Path, help="speech: noisy recordings named as in --clean, instead of --noise")
+    data.add_argument("--musdb", type=Path, help="music: use this folder of songs in the layout of MUSDB18-HQ")
+
+    for name in ("enhancer", "htdemucs-mini"):
+        run = commands.add_parser(name, help=f"train {name}")
+        run.add_argument("--data", type=Path, default=Path("data"))
+        run.add_argument("--out", type=Path, required=True, help="folder of the run")
+        run.add_argument("--minutes", type=float, help="training time, all resumptions together")
+        run.add_argument("--steps", type=int, help="training steps, instead of --minutes")
+        run.add_argument("--resume", action="store_true", help="go on with the run in --out")
+        run.add_argument("--device", default="auto", help="cpu, cuda or auto")
+        run.add_argument("--threads", type=int, help="CPU threads (default: all)")
+        run.add_argument("--batch", type=int, help="examples a step")
+        run.add_argument("--seconds", type=float, help="length of an example")
+        run.add_argument("--lr", type=float, help="peak learning rate")
+        run.add_argument("--seed", type=int, default=0)
+
+    evaluate = commands.add_parser("eval", help="measure a checkpoint on held-out data")
+    evaluate.add_argument("model", choices=["enhancer", "htdemucs-mini"])
+    evaluate.add_argument("--data", type=Path, default=Path("data"))
+    evaluate.add_argument("--checkpoint", type=Path, help="safetensors file (default: the shipped weights)")
+    evaluate.add_argument("--threads", type=int)
+    evaluate.add_argument("--json", action="store_true", help="print one JSON object")
+    return top
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    args = parser().parse_args(argv)
+    try:
+        return {"data": _data, "eval": _evaluate}.get(args.command, _train)(args)
+    except EdgeError as error:
+        print(f"edge-train: {error}", file=sys.stderr)
+        return error.exit_code
+    except ModuleNotFoundError as error:
+        print(f"edge-train: {error.name} is missing: pip install 'stem-edge[training]'", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("edge-train: stopped; go on with --resume", file=sys.stderr)
+        return 130
+
+
+def _data(args: argparse.Namespace) -> int:
+    from edge.training import rooms, songs, speech
+
+    for folder in (args.clean, args.noise, args.noisy, args.musdb):
+        if folder is not None and not folder.is_dir():
+            raise InputError(f"{folder} is not a folder")
+    if args.kind == "music":
+        if args.musdb:
+            songs.add_folder(args.out, args.musdb)
+        else:
+            songs.build(args.out, args.songs)
+        return 0
+    if args.clean:
+        speech.build_from_folders(args.out, args.clean, args.noise, args.noisy)
+    elif args.noise or args.noisy:
+        raise InputError("--noise and --noisy need --clean DIR")
+    else:
+        speech.build(args.out)
+    rooms.build(args.out)
+    return 0
+
+
+def _train(args: argparse.Namespace) -> int:
+    import torch
+
+    from edge.training import loop, tasks
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)  # the weights to start from
+    make = {"enhancer": tasks.enhancer_task, "htdemucs-mini": tasks.separator_task}[args.command]
+    options = {"batch": args.batch, "seconds": args.seconds, "learning_rate": args.lr}
+    task = make(args.data, **{k: v for k, v in options.items() if v is not None})
+    schedule = loop.Schedule(minutes=args.minutes, steps=args.steps, seed=args.seed)
+    loop.train(task, args.out, schedule, args.resume, args.device)
+    print(f"weights: {args.out / (args.command + '.safetensors')}")
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    import torch
+
+    from edge.training import evaluate
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    report = evaluate.evaluate(args.model, args.data, args.checkpoint)
+    print(json.dumps(report) if args.json else evaluate.table(report))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""One training loop for every task: EMA weights, atomic checkpoints, exact resumption, one progress line."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from edge.atomic import atomic_path
+from edge.errors import EdgeError, InputError
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained. `batch` depends on its generator alone, so a resumed run sees the same examples."""
+
+    name: str
+    model: nn.Module
+    batch: Callable[[np.random.Generator], dict[str, Tensor]]
+    loss: Callable[[nn.Module, dict[str, Tensor]], Tensor]
+    validate: Callable[[nn.Module], dict[str, float]]
+    save: Callable[[Path, nn.Module], None]
+    learning_rate: float = 1e-3
+    bf16: bool = False
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how often. Give `minutes` of training time (over all resumptions) or `steps`."""
+
+    minutes: float | None = None
+    steps: int | None = None
+    warmup: int = 100
+    save_seconds: float = 120.0
+    validate_seconds: float = 600.0
+    ema: float = 0.999
+    seed: int = 0
+
+    def progress(self, step: int, seconds: float) -> float:
+        """Share of the training that is done, 0 to 1."""
+        if self.steps is not None:
+            return min(step / max(self.steps, 1), 1.0)
+        return min(seconds / (60 * (self.minutes or 1e-9)), 1.0)
+
+
+def train(task: Task, out: Path, schedule: Schedule, resume: bool = False, device: str = "auto") -> dict[str, float]:
+    """Train `task`, writing `out/state.pt` (to resume) and `out/NAME.safetensors` (EMA weights).
+
+    A run given in steps and resumed at any step ends with the same weights as an uninterrupted one.
+    Returns the last validation metrics. Raises InputError when `out` holds a run and `resume` is false, or the
+    other way round; EdgeError when the loss is no longer finite.
+    """
+    if (schedule.minutes is None) == (schedule.steps is None):
+        raise InputError("give either --minutes or --steps")
+    state_path = out / "state.pt"
+    if state_path.exists() and not resume:
+        raise InputError(f"{out} already holds a run: add --resume, or choose another folder")
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    model = task.model.to(device).train()
+    average = {k: v.detach().clone().float() for k, v in model.state_dict().items()}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=task.learning_rate, weight_decay=1e-4, betas=(0.9, 0.98))
+    step, seconds = 0, 0.0
+    if resume:
+        step, seconds = _load(state_path, model, average, optimizer)
+    started, last_save, last_validation = time.monotonic() - seconds, seconds, seconds
+    bar = tqdm(desc=task.name, unit="step", initial=step, total=schedule.steps)
+    smooth = math.nan
+    while schedule.progress(step, seconds) < 1:
+        lr = _learning_rate(task.learning_rate, step, schedule, schedule.progress(step, seconds))
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        torch.manual_seed(schedule.seed + step)  # any dropout repeats too
+        batch = {k: v.to(device) for k, v in task.batch(np.random.default_rng([schedule.seed, step])).items()}
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=task.bf16 and _has_bf16(device)):
+            loss = task.loss(model, batch)
+        if not torch.isfinite(loss):
+            raise EdgeError(f"the loss is {loss.item()} at step {step}; resume from {state_path} with a lower --lr")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+        step += 1
+        _update_average(average, model, min(schedule.ema, (1 + step) / (10 + step)))
+        seconds = time.monotonic() - started
+        smooth = loss.item() if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss.item()
+        bar.set_postfix_str(f"loss {smooth:.4f} lr {lr:.1e} {seconds / 60:.1f} min", refresh=False)
+        bar.update()
+        if seconds - last_save > schedule.save_seconds:
+            last_save = seconds
+            _save(task, out, model, average, optimizer, step, seconds)
+        if seconds - last_validation > schedule.validate_seconds:
+            last_validation = seconds
+            _validate(task, out, model, average, step, seconds, smooth)
+    bar.close()
+    _save(task, out, model, average, optimizer, step, seconds)
+    return _validate(task, out, model, average, step, seconds, smooth)
+
+
+def _has_bf16(device: str) -> bool:
+    """Whether bf16 arithmetic is in the hardware."""
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported()
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _learning_rate(peak: float, step: int, schedule: Schedule, progress: float) -> float:
+    """Linear warm-up, then a cosine down to 2 % of the peak."""
+    return peak * min(1.0, (step + 1) / max(schedule.warmup, 1)) * (0.51 + 0.49 * math.cos(math.pi * progress))
+
+
+@torch.no_grad()
+def _update_average(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
+    for name, value in model.state_dict().items():
+        average[name].lerp_(value.float(), 1 - decay)
+
+
+def _save(task, out: Path, model, average, optimizer, step: int, seconds: float) -> None:
+    content = {"model": model.state_dict(), "average": average, "optimizer": optimizer.state_dict()}
+    with atomic_path(out / "state.pt") as path:
+        torch.save(content | {"step": step, "seconds": seconds}, path)
+    with _averaged(model, average):
+        task.save(out / f"{task.name}.safetensors", model)
+
+
+def _load(path: Path, model: nn.Module, average: dict[str, Tensor], optimizer) -> tuple[int, float]:
+    if not path.is_file():
+        raise InputError(f"{path} not found: nothing to resume (start without --resume)")
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        model.load_state_dict(content["model"])
+    except RuntimeError as error:
+        raise InputError(f"{path} is of another network than this version's: start a new run") from error
+    optimizer.load_state_dict(content["optimizer"])
+    for name, value in content["average"].items():
+        average[name].copy_(value)
+    return content["step"], content["seconds"]
+
+
+class _averaged:
+    """Context in which `model` has the averaged weights and is in eval mode."""
+
+    def __init__(self, model: nn.Module, average: dict[str, Tensor]):
+        self.model, self.average = model, average
+
+    def __enter__(self) -> None:
+        self.live = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average)
+        self.model.eval()
+
+    def __exit__(self, *_) -> None:
+        self.model.load_state_dict(self.live)
+        self.model.train()
+
+
+def _validate(task, out: Path, model, average, step: int, seconds: float, loss: float) -> dict[str, float]:
+    with _averaged(model, average), torch.no_grad():
+        metrics = task.validate(model)
+    line = {"step": step, "minutes": round(seconds / 60, 2), "loss": round(loss, 5)}
+    line |= {k: round(v, 3) for k, v in metrics.items()}
+    with (out / "log.jsonl").open("a") as log:
+        log.write(json.dumps(line) + "\n")
+    tqdm.write(json.dumps(line))
+    return metrics

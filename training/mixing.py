@@ -1,0 +1,153 @@
+"""Training examples mixed on the fly: noisy speech with its clean target, and songs remixed from stems."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from scipy.signal import butter, fftconvolve, sosfilt
+
+from edge.errors import InputError
+from edge.training.shards import SCALE, Item, open_shard, read_manifest
+
+
+def mix_at_snr(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
+    """`noise` (N,) scaled so that the power ratio speech / noise over the whole clip is `snr_db`."""
+    power = np.mean(np.square(noise, dtype=np.float64))
+    wanted = np.mean(np.square(speech, dtype=np.float64)) * 10 ** (-snr_db / 10)
+    return noise * np.float32(np.sqrt(wanted / max(power, 1e-12)))
+
+
+class SpeechMixer:
+    """Draws (noisy, clean) pairs of one split of a speech data folder.
+
+    Args:
+        folder: written by `edge-train data speech`.
+        split: "train", "validation" or "test".
+        samples: length of a clip at 16 kHz.
+        rooms: impulse responses (R, 2, N): whole room and its direct path with early reflections; or None.
+    """
+
+    def __init__(self, folder: Path, split: str, samples: int, rooms: np.ndarray | None = None):
+        items = [i for i in read_manifest(folder) if i.split == split]
+        self.samples, self.rooms = samples, rooms
+        self.voices = _open(folder, [i for i in items if i.kind == "speech"], samples)
+        self.noises = _open(folder, [i for i in items if i.kind == "noise"], 1)
+        if not self.voices or not self.noises:
+            raise InputError(f"{folder} has no speech or no noise for {split}")
+        self._voice_odds = _odds([len(a) for _, a in self.voices])
+        self._noise_odds = _odds([len(a) for _, a in self.noises])
+
+    def voice(self, rng: np.random.Generator) -> np.ndarray:
+        """float32 (samples,) of one speaker."""
+        return _crop(self.voices[rng.choice(len(self.voices), p=self._voice_odds)][1], self.samples, rng)
+
+    def recorded_noise(self, rng: np.random.Generator) -> np.ndarray:
+        """float32 (samples,) of one noise group; short ones repeat."""
+        audio = self.noises[rng.choice(len(self.noises), p=self._noise_odds)][1]
+        parts, total = [], 0
+        while total < self.samples:
+            parts.append(_crop(audio, min(len(audio), self.samples - total), rng))
+            total += len(parts[-1])
+        return np.concatenate(parts)
+
+    def noise(self, rng: np.random.Generator) -> np.ndarray:
+        """Recorded noise (60 %), babble of 3 to 8 voices, coloured noise with hum or clicks, or a sum of two."""
+        draw = rng.random()
+        if draw < 0.6:
+            return self.recorded_noise(rng)
+        if draw < 0.7:
+            return np.sum([self.voice(rng) for _ in range(rng.integers(3, 9))], axis=0)
+        made = synthetic_noise(self.samples, rng)
+        if draw < 0.88:
+            return made
+        other = self.recorded_noise(rng)
+        return other + mix_at_snr(other, made, rng.uniform(-10, 10))
+
+    def pair(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Augmented training pair: (noisy, clean), float32 (samples,) each."""
+        clean = self.voice(rng)
+        noisy = clean
+        if self.rooms is not None and rng.random() < 0.35:
+            whole, early = self.rooms[rng.integers(len(self.rooms))].astype(np.float32)
+            noisy = fftconvolve(clean, whole)[: self.samples]
+            clean = fftconvolve(clean, early)[: self.samples]
+        noisy = noisy + mix_at_snr(noisy, self.noise(rng), rng.uniform(-5, 20))
+        gain = 10 ** (rng.uniform(-38, -14) / 20) / (np.sqrt(np.mean(noisy**2)) + 1e-6)
+        peak = max(np.abs(noisy).max(), np.abs(clean).max()) * gain
+        gain *= min(1.0, 0.99 / peak)
+        noisy, clean = noisy * gain, clean * gain
+        if rng.random() < 0.08:
+            limit = np.abs(noisy).max() * rng.uniform(0.25, 0.7)
+            noisy = np.clip(noisy, -limit, limit)
+        if rng.random() < 0.1:
+            band = butter(6, float(rng.uniform(2500, 7000)), fs=16000, output="sos")
+            noisy = sosfilt(band, noisy)
+        return noisy.astype(np.float32), clean.astype(np.float32)
+
+    def at_snr(self, rng: np.random.Generator, snr_db: float) -> tuple[np.ndarray, np.ndarray]:
+        """Evaluation pair: recorded noise at `snr_db`, nothing else done to it."""
+        clean = self.voice(rng)
+        return clean + mix_at_snr(clean, self.recorded_noise(rng), snr_db), clean
+
+
+def synthetic_noise(samples: int, rng: np.random.Generator, rate: int = 16000) -> np.ndarray:
+    """Noise with a spectral slope of 0 to -2 (white to brown), at times with mains hum, clicks or a slow swell."""
+    spectrum = np.fft.rfft(rng.standard_normal(samples))
+    frequency = np.maximum(np.fft.rfftfreq(samples, 1 / rate), 30.0)
+    out = np.fft.irfft(spectrum * frequency ** rng.uniform(-1, 0), samples)
+    out /= np.std(out) + 1e-9
+    time = np.arange(samples) / rate
+    if rng.random() < 0.3:
+        base = rng.choice([50.0, 60.0]) * rng.uniform(0.99, 1.01)
+        for harmonic in range(1, 12):
+            out += rng.uniform(0, 1.5) / harmonic * np.sin(2 * np.pi * (base * harmonic * time + rng.random()))
+    if rng.random() < 0.3:
+        clicks = rng.random(samples) < rng.uniform(2, 30) / rate
+        out += fftconvolve(clicks * rng.normal(0, 15, samples), np.exp(-np.arange(160) / rng.uniform(2, 40)))[:samples]
+    if rng.random() < 0.4:
+        out *= 1 + 0.9 * np.sin(2 * np.pi * (rng.uniform(0.1, 3) * time + rng.random()))
+    return out.astype(np.float32)
+
+
+class SongMixer:
+    """Draws stems (4, 2, samples) of one split of a music data folder; their sum is the mixture."""
+
+    def __init__(self, folder: Path, split: str, samples: int):
+        self.samples = samples
+        self.songs = _open(folder, [i for i in read_manifest(folder) if i.split == split], samples)
+        if not self.songs:
+            raise InputError(f"{folder} has no songs of {samples / 44100:g} s or more for {split}")
+
+    def stems(self, rng: np.random.Generator) -> np.ndarray:
+        """Augmented float32 stems: half of the time each from another song; gains, polarity, sides swapped."""
+        song = rng.integers(len(self.songs))
+        remix = rng.random() < 0.5
+        out = np.empty((4, 2, self.samples), np.float32)
+        start: int | None = None
+        for k in range(4):
+            audio = self.songs[rng.integers(len(self.songs)) if remix else song][1][k]
+            if remix or start is None:
+                start = int(rng.integers(audio.shape[-1] - self.samples + 1))
+            part = audio[:, start : start + self.samples].astype(np.float32) / SCALE
+            gain = 10 ** (rng.uniform(-6, 4) / 20) * rng.choice([-1.0, 1.0])
+            out[k] = part[:: rng.choice([-1, 1])] * np.float32(gain)
+            if rng.random() < 0.04:
+                out[k] = 0
+        return out
+
+
+def _open(folder: Path, items: list[Item], least: int) -> list[tuple[Item, np.ndarray]]:
+    opened = [(item, open_shard(folder, item)) for item in items]
+    return [(item, audio) for item, audio in opened if audio.shape[-1] >= least]
+
+
+def _odds(lengths: list[int]) -> np.ndarray:
+    """Chances that grow with the square root of the length: small voices are heard, large ones not worn out."""
+    weights = np.sqrt(np.array(lengths, dtype=np.float64))
+    return weights / weights.sum()
+
+
+def _crop(audio: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
+    start = int(rng.integers(len(audio) - samples + 1))
+    return audio[start : start + samples].astype(np.float32) / np.float32(SCALE)

@@ -1,0 +1,106 @@
+"""The two training tasks: the enhancer on noisy speech, htdemucs-mini on songs."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edge.checkpoints import save_checkpoint
+from edge.models.enhancer import Enhancer
+from edge.models.htdemucs import HTDEMUCS_MINI, HTDemucs
+from edge.training.loop import Task
+from edge.training.losses import enhancer_loss, sdr, separation_loss, si_sdr
+from edge.training.mixing import SongMixer, SpeechMixer
+from edge.training.rooms import load_rooms
+from edge.training.shards import read_manifest
+
+NAMES = ("enhancer", "htdemucs-mini")
+
+
+def describe_data(folder: Path) -> dict[str, str]:
+    """Checkpoint metadata: what it was trained on and under which licences."""
+    items = [i for i in read_manifest(folder) if i.split == "train"]
+    hours = sum(i.seconds for i in items) / 3600
+    sources = sorted({f"{i.package} ({i.license})" for i in items})
+    return {
+        "training_data": f"{len(items)} shards, {hours:.1f} h: " + "; ".join(sources),
+        "weights_license": "MIT (weights); the training recordings keep their own licences",
+    }
+
+
+def enhancer_task(data: Path, batch: int = 10, seconds: float = 2.4, learning_rate: float = 1.5e-3) -> Task:
+    """Noisy, at times reverberant, clipped or band-limited speech in; clean speech (with early reflections) out."""
+    folder, samples = data / "speech", int(seconds * 16000)
+    mixer = SpeechMixer(folder, "train", samples, load_rooms(data))
+    held_out = SpeechMixer(folder, "validation", 4 * 16000)
+    rng = np.random.default_rng(99)
+    pairs = [held_out.at_snr(rng, snr) for snr in (0, 5, 10) for _ in range(12)]
+    notes = describe_data(folder)
+
+    def draw(generator: np.random.Generator) -> dict[str, Tensor]:
+        drawn = [mixer.pair(generator) for _ in range(batch)]
+        noisy, clean = (torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True))
+        return {"noisy": noisy, "clean": clean}
+
+    def loss(model: nn.Module, examples: dict[str, Tensor]) -> Tensor:
+        return enhancer_loss(model.enhance(examples["noisy"]), examples["clean"], examples["noisy"])
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        device = next(model.parameters()).device
+        noisy, clean = (torch.from_numpy(np.stack(part)).to(device) for part in zip(*pairs, strict=True))
+        gain = si_sdr(model.enhance(noisy), clean) - si_sdr(noisy, clean)
+        return {"si_sdr_gain_db": gain.mean().item()}
+
+    return Task(
+        "enhancer", Enhancer(), draw, loss, validate, lambda path, m: save_checkpoint(path, m, notes), learning_rate
+    )
+
+
+def separator_task(data: Path, batch: int = 2, seconds: float = 2.0, learning_rate: float = 1e-3) -> Task:
+    """Remixed stems. Crops may be shorter than the network's segment: on a small machine, more steps help more."""
+    folder = data / "music"
+    mixer = SongMixer(folder, "train", int(Fraction(seconds) * 44100))
+    held_out = SongMixer(folder, "validation", HTDEMUCS_MINI.segment_samples)
+    notes = describe_data(folder)
+
+    def normalised(stems: np.ndarray) -> dict[str, Tensor]:
+        mix = stems.sum(axis=1)
+        scale = mix.mean(axis=1).std(axis=-1)[:, None, None] + 1e-4
+        return {"mix": torch.from_numpy(mix / scale), "stems": torch.from_numpy(stems / scale[:, None])}
+
+    def draw(generator: np.random.Generator) -> dict[str, Tensor]:
+        return normalised(np.stack([mixer.stems(generator) for _ in range(batch)]))
+
+    def loss(model: nn.Module, examples: dict[str, Tensor]) -> Tensor:
+        return separation_loss(model(examples["mix"]), examples["stems"])
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        device = next(model.parameters()).device
+        gains: list[list[float]] = [[], [], [], []]
+        for k, (_, song) in enumerate(held_out.songs[:10]):
+            start = (k * 3 % 20 + 6) * 44100
+            crop = song[None, ..., start : start + held_out.samples].astype(np.float32) / 32768
+            example = {k: v.to(device) for k, v in normalised(crop).items()}
+            stems = model(example["mix"])[0]
+            for s, values in enumerate(gains):
+                reference = example["stems"][0, s].reshape(-1)
+                if reference.square().mean() > 1e-3:  # SDR means nothing for a silent stem
+                    before = sdr(example["mix"][0].reshape(-1), reference)
+                    values.append((sdr(stems[s].reshape(-1), reference) - before).item())
+        means = {f"gain_{n}_db": float(np.mean(v)) for n, v in zip(HTDEMUCS_MINI.sources, gains, strict=True) if v}
+        return {"sdr_gain_db": float(np.mean(list(means.values())))} | means
+
+    return Task(
+        "htdemucs-mini",
+        HTDemucs(HTDEMUCS_MINI),
+        draw,
+        loss,
+        validate,
+        lambda path, m: save_checkpoint(path, m, notes),
+        learning_rate,
+        bf16=True,
+    )
