@@ -1,0 +1,217 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from edge.compression.enhancer_groups import prune_seeds, pruned_config, trace_arguments
+from edge.errors import EdgeError, InputError
+from edge.export.lower_enhancer import lower_enhancer
+from edge.models.enhancer import Enhancer, EnhancerConfig
+
+SMALL = EnhancerConfig(
+    channels=24,
+    growth=8,
+    gru=16,
+    heads=2,
+    head_dim=8,
+    attention_window=9,
+    ffn=24,
+    latent=16,
+    time_channels=(8, 12),
+)
+
+
+def network(config: EnhancerConfig, seed: int = 0) -> Enhancer:
+    """Random in every parameter that starts at a constant, so that a fold left out is seen."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    net = Enhancer(config).eval()
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            if "norm" in name or "lag_bias" in name or "film" in name:
+                p.add_(0.3 * torch.randn_like(p))
+        net.time_decoder.up1.weight.mul_(10)
+        net.mask.weight.mul_(10)
+    return net
+
+
+def noise(samples: int, seed: int = 1) -> torch.Tensor:
+    return 0.1 * torch.randn(1, samples, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def stream(step, states: list[torch.Tensor], audio: torch.Tensor, hop: int) -> torch.Tensor:
+    outs = []
+    for chunk in audio.split(hop, dim=1):
+        out, *states = step(chunk, *states)
+        outs.append(out)
+    return torch.cat(outs, dim=1)
+
+
+def prune_evenly(net: Enhancer, keep: float) -> None:
+    tp = pytest.importorskip("torch_pruning")
+    graph = tp.DependencyGraph()
+    graph.build_dependency(net, **trace_arguments(net))
+    for group in list(prune_seeds(net)):
+        linear = isinstance(group.module, nn.Linear)
+        width = group.module.out_features if linear else group.module.out_channels
+        prune = tp.prune_linear_out_channels if linear else tp.prune_conv_out_channels
+        each = width // group.heads
+        drop = [h * each + i for h in range(group.heads) for i in range(max(2, round(keep * each)), each)]
+        found = graph.get_pruning_group(group.module, prune, drop)
+        assert graph.check_pruning_group(found)
+        found.prune()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("config", [EnhancerConfig(), SMALL], ids=["full", "small"])
+def test_streaming_the_lowered_network_equals_offline(config):
+    net = network(config)
+    lowered = lower_enhancer(net)
+    audio = noise(120 * config.hop)
+    out = stream(lowered, list(lowered.init_state().values()), audio, config.hop)
+    torch.testing.assert_close(out, net(audio)[0], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+@settings(max_examples=8, deadline=None)
+@given(
+    channels=st.integers(3, 30),
+    growth=st.integers(1, 9),
+    gru=st.integers(1, 20),
+    head_dim=st.integers(1, 9),
+    latent=st.integers(1, 20),
+    time_channels=st.tuples(st.integers(1, 9), st.integers(1, 13)),
+    window=st.integers(2, 20),
+    layers=st.integers(1, 3),
+)
+def test_any_widths_lower_exactly(channels, growth, gru, head_dim, latent, time_channels, window, layers):
+    config = EnhancerConfig(
+        channels=channels,
+        growth=growth,
+        gru=gru,
+        head_dim=head_dim,
+        latent=latent,
+        time_channels=time_channels,
+        attention_window=window,
+        tat_layers=layers,
+        dilations=(1, 2),
+        ffn=11,
+    )
+    net = network(config)
+    lowered = lower_enhancer(net)
+    audio = noise(30 * config.hop)
+    out = stream(lowered, list(lowered.init_state().values()), audio, config.hop)
+    torch.testing.assert_close(out, net(audio)[0], atol=1e-5, rtol=1e-4)
+
+
+def test_states_have_the_models_names_and_sizes():
+    net = network(SMALL)
+    ours, theirs = lower_enhancer(net).init_state(), net.init_state()
+    assert list(ours) == list(theirs)
+    assert [v.numel() for v in ours.values()] == [v.numel() for v in theirs.values()]
+
+
+def test_every_weight_is_a_linears():
+    net = network(SMALL)
+    lowered = lower_enhancer(net)
+    linears = [m for m in lowered.modules() if isinstance(m, nn.Linear)]
+    assert sum(p.numel() for p in lowered.parameters()) == sum(p.numel() for m in linears for p in m.parameters())
+    assert not any(p.requires_grad for p in lowered.parameters())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("keep", [0.5, 0.1])
+def test_pruned_networks_run_reload_and_lower(bidirectional, keep):
+    config = EnhancerConfig(bidirectional=bidirectional)
+    net = network(config)
+    before = {name: p.numel() for name, p in net.named_parameters()}
+    with torch.enable_grad():
+        prune_evenly(net, keep)
+    after = {name: p.numel() for name, p in net.named_parameters()}
+    whole = {"analysis.weight", "synthesis.weight"} | {n for n in before if "lag_bias" in n}
+    assert all(after[n] == before[n] if n in whole else after[n] < before[n] for n in before if n != "mask.bias")
+    assert net.tat[0].attention.scale == config.attention_scale
+
+    again = Enhancer(pruned_config(net)).eval()
+    again.load_state_dict(net.state_dict())
+    audio = noise(40 * config.hop)
+    assert torch.equal(again(audio)[0], net(audio)[0])
+    if not bidirectional:
+        lowered = lower_enhancer(net)
+        out = stream(lowered, list(lowered.init_state().values()), audio, config.hop)
+        torch.testing.assert_close(out, net(audio)[0], atol=1e-5, rtol=0)
+
+
+def test_unequal_widths_have_no_config():
+    net = network(SMALL)
+    net.tat[1].linear1 = nn.Linear(SMALL.channels, 7)
+    with pytest.raises(EdgeError, match="differ in width"):
+        pruned_config(net)
+
+
+def test_what_cannot_be_lowered_is_refused():
+    with pytest.raises(InputError, match="bidirectional"):
+        lower_enhancer(Enhancer(EnhancerConfig(bidirectional=True)))
+    net = network(SMALL)
+    with torch.no_grad():
+        net.latent.weight[0, 0] = float("nan")
+    with pytest.raises(InputError, match="NaN"):
+        lower_enhancer(net)
+
+
+@torch.no_grad()
+def test_onnx_runtime_streams_the_same(tmp_path):
+    pytest.importorskip("onnxscript")
+    ort = pytest.importorskip("onnxruntime")
+    net = network(SMALL)
+    lowered = lower_enhancer(net)
+    states = lowered.init_state()
+    names = ["audio", *states]
+    torch.onnx.export(
+        lowered,
+        (torch.zeros(1, SMALL.hop), *states.values()),
+        tmp_path / "model.onnx",
+        dynamo=True,
+        input_names=names,
+        output_names=["enhanced", *(f"next_{n}" for n in states)],
+        external_data=False,
+        verbose=False,
+    )
+    session = ort.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+
+    def step(*tensors):
+        feeds = {n: t.numpy() for n, t in zip(names, tensors, strict=True)}
+        return [torch.from_numpy(o) for o in session.run(None, feeds)]
+
+    audio = noise(50 * SMALL.hop)
+    out = stream(step, list(states.values()), audio, SMALL.hop)
+    torch.testing.assert_close(out, net(audio)[0], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_executorch_delegates_all_and_streams_the_same():
+    pytest.importorskip("executorch.exir")
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.devtools.backend_debug import get_delegation_info
+    from executorch.exir import to_edge_transform_and_lower
+    from executorch.runtime import Runtime
+
+    net = network(SMALL)
+    lowered = lower_enhancer(net)
+    states = list(lowered.init_state().values())
+    exported = torch.export.export(lowered, (torch.zeros(1, SMALL.hop), *states))
+    edge = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
+    left = get_delegation_info(edge.exported_program().graph_module).delegation_by_operator
+    assert {op for op, count in left.items() if count.non_delegated} <= {"getitem"}
+
+    program = edge.to_executorch().buffer  # kept alive: the runtime reads it in place
+    method = Runtime.get().load_program(program).load_method("forward")
+
+    def step(*tensors):
+        return [t.clone() for t in method.execute([t.contiguous() for t in tensors])]
+
+    audio = noise(50 * SMALL.hop)
+    torch.testing.assert_close(stream(step, states, audio, SMALL.hop), net(audio)[0], atol=1e-5, rtol=0)
