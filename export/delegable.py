@@ -70,10 +70,10 @@ def time_mean(x: torch.Tensor, target: Target) -> torch.Tensor:
     return F.avg_pool2d(x, (1, x.shape[3]), (1, x.shape[3]), count_include_pad=False)
 
 
-def full_mean(x: torch.Tensor) -> torch.Tensor:
-    """Mean of a 4-D tensor (1, C, H, W) as (1, 1, 1, 1): in two stages, which keeps fp32 accuracy on millions."""
-    per_channel = x.mean((2, 3), keepdim=True)
-    return per_channel.reshape(1, 1, 1, x.shape[1]).mean((2, 3), keepdim=True)
+def full_mean(x: torch.Tensor, target: Target) -> torch.Tensor:
+    """Mean of a 4-D tensor (1, C, H, W) as (1, 1, 1, 1), axis by axis, which keeps fp32 accuracy on millions."""
+    rows = time_mean(x, target).mean((2, 3), keepdim=True)
+    return rows.reshape(1, 1, 1, x.shape[1]).mean((2, 3), keepdim=True)
 
 
 class GatedConv(nn.Module):

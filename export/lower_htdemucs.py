@@ -75,6 +75,7 @@ class LoweredHTDemucs(nn.Module):
     def __init__(self, model: HTDemucs, segment: int, target: Target):
         super().__init__()
         c = model.config
+        self.target: Target = target
         self.segment, self.nfft, self.hop = segment, c.nfft, c.nfft // 4
         self.frames = math.ceil(segment / self.hop)
         self.sources, self.channels = len(c.sources), c.audio_channels
@@ -97,7 +98,8 @@ class LoweredHTDemucs(nn.Module):
             conv.keep_float = why
         self.embedded = bool(c.freq_emb)
         if self.embedded:
-            self.embedding = nn.Parameter(model.freq_emb.rows(model.embedding_scale).detach().clone())
+            # contiguous: XNNPACK reads a constant's memory as it lies, whatever its strides say
+            self.embedding = nn.Parameter(model.freq_emb.rows(model.embedding_scale).detach().contiguous())
         self.bottom = bool(c.bottom_channels) and c.t_layers > 0
         if self.bottom:
             self.up, self.up_t = as_conv2d(model.channel_upsampler), as_conv2d(model.channel_upsampler_t)
@@ -120,9 +122,9 @@ class LoweredHTDemucs(nn.Module):
         spec = self.stft(reflected_hops(mix, self.frames, self.hop))
         wave = mix.reshape(1, channels, 1, length)
 
-        spec_mean = full_mean(spec)
+        spec_mean = full_mean(spec, self.target)
         spec = spec - spec_mean
-        spec_std = self._std(full_mean(spec * spec), spec.numel())
+        spec_std = self._std(full_mean(spec * spec, self.target), spec.numel())
         wave_mean = self._wave_mean(wave)
         wave = wave - wave_mean
         wave_std = self._std(self._wave_mean(wave * wave), wave.numel())
@@ -138,7 +140,7 @@ class LoweredHTDemucs(nn.Module):
     def _wave_mean(self, wave: torch.Tensor) -> torch.Tensor:
         padded = self.frames * self.hop
         rows = nn.functional.pad(wave, (0, padded - self.segment)).reshape(1, self.channels, self.frames, self.hop)
-        return full_mean(rows) * (padded / self.segment)
+        return full_mean(rows, self.target) * (padded / self.segment)
 
     @staticmethod
     def _std(variance: torch.Tensor, count: int) -> torch.Tensor:

@@ -1,0 +1,87 @@
+"""int8 for ExecuTorch: PT2E quantization with the XNNPACK quantizer, on an exported graph."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+    XNNPACKQuantizer,
+    get_symmetric_quantization_config,
+)
+from torch import nn
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+from torchao.quantization.pt2e.quantizer import ComposableQuantizer
+
+from edge.compression.int8 import PlannedLayer
+
+_WEIGHTED = {
+    torch.ops.aten.conv2d.default,
+    torch.ops.aten.linear.default,
+    torch.ops.aten.conv_transpose2d.input,
+}
+
+
+def module_of(node: torch.fx.Node) -> str:
+    """Name of the module that a graph node was traced from."""
+    stack = node.meta.get("nn_module_stack")
+    return list(stack.values())[-1][0] if stack else ""
+
+
+def _quantizer(names: set[str], dynamic: bool) -> XNNPACKQuantizer:
+    def wanted(node: torch.fx.Node) -> bool:
+        # weights and biases carry no module stack: a filter that rejects them silently drops every convolution
+        if node.op != "call_function":
+            return True
+        return node.target in _WEIGHTED and module_of(node) in names
+
+    config = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=dynamic)
+    return XNNPACKQuantizer().set_global(config).set_filter_function(wanted)
+
+
+def quantize_pt2e(
+    module: nn.Module,
+    plan: list[PlannedLayer],
+    example: tuple[torch.Tensor, ...],
+    calibration: Iterable[Sequence[torch.Tensor]],
+) -> tuple[nn.Module, dict[str, str]]:
+    """Quantize a lowered module by `plan`; calibration: input tuples like `example`, run once each.
+
+    Returns the quantized graph module and the precision of every weighted layer read back from its graph.
+    """
+    quantizers = []
+    for precision in ("int8-dynamic", "int8-static"):
+        names = {p.name for p in plan if p.precision == precision}
+        if names:
+            quantizers.append(_quantizer(names, precision == "int8-dynamic"))
+    with torch.no_grad():
+        graph = torch.export.export(module, example, strict=False).module()
+        prepared = prepare_pt2e(graph, ComposableQuantizer(quantizers))
+        for inputs in calibration:
+            prepared(*inputs)
+        quantized = convert_pt2e(prepared, fold_quantize=True)
+    return quantized, _achieved(quantized, plan)
+
+
+def _achieved(quantized: torch.fx.GraphModule, plan: list[PlannedLayer]) -> dict[str, str]:
+    known = {p.name for p in plan}
+    achieved: dict[str, str] = {}
+    for node in quantized.graph.nodes:
+        if node.op != "call_function" or node.target not in _WEIGHTED or module_of(node) not in known:
+            continue
+        activation, weight = str(node.args[0].target), str(node.args[1].target)
+        if "dequantize" not in weight:
+            precision = "fp32"
+        elif "dequantize" not in activation:
+            precision = "int8-weight-only"
+        else:
+            dynamic = any("choose_qparams" in str(a.target) for a in _ancestors(node.args[0]))
+            precision = "int8-dynamic" if dynamic else "int8-static"
+        achieved[module_of(node)] = precision
+    return achieved
+
+
+def _ancestors(node: torch.fx.Node) -> Iterable[torch.fx.Node]:
+    """Scale, zero point and what they come from: three levels up from a dequantize node."""
+    level = [node]
+    for _ in range(3):
+        level = [a for n in level for a in n.all_input_nodes]
+        yield from level

@@ -1,0 +1,66 @@
+"""A lowered (and perhaps quantized) module as an ExecuTorch program for XNNPACK."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+from executorch.devtools.backend_debug import get_delegation_info
+from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
+from torch import nn
+
+from edge.errors import EdgeError
+
+# each op left to the portable kernels splits the graph; the two flips of the STFT's reflection are expected
+MAX_UNDELEGATED = 8
+
+
+@dataclass(frozen=True)
+class ExecutorchProgram:
+    """A .pte file's bytes, the delegated and undelegated op counts, and the delegated subgraphs."""
+
+    data: bytes
+    delegated: int
+    undelegated: dict[str, int]
+    subgraphs: int
+
+
+def to_executorch(module: nn.Module, example: tuple[torch.Tensor, ...]) -> ExecutorchProgram:
+    """Export `module` (static shapes, batch one) and lower it to XNNPACK.
+
+    Raises EdgeError where more than a few ops stay undelegated, which would make the program slow.
+    """
+    with quiet(), torch.no_grad():
+        program = torch.export.export(module, example, strict=False)
+        lowered = to_edge_transform_and_lower(
+            program,
+            partitioner=[XnnpackPartitioner()],
+            compile_config=EdgeCompileConfig(_check_ir_validity=False),
+        )
+        info = get_delegation_info(lowered.exported_program().graph_module)
+        data = lowered.to_executorch().buffer
+    left = {
+        op: counts.non_delegated
+        for op, counts in info.delegation_by_operator.items()
+        if counts.non_delegated and op != "getitem"
+    }
+    if sum(left.values()) > MAX_UNDELEGATED:
+        worst = ", ".join(f"{n} {op}" for op, n in sorted(left.items(), key=lambda item: -item[1])[:4])
+        raise EdgeError(f"ExecuTorch: {sum(left.values())} ops were not delegated to XNNPACK ({worst})")
+    return ExecutorchProgram(bytes(data), info.num_delegated_nodes, left, info.num_delegated_subgraphs)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the exporters' warnings and info logs, which name nothing that a user could act on."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)
