@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from edge.containers import check_complete
+from edge.containers import OverlaidFile, check_complete, unfinished_wav
 from edge.errors import EdgeError, InputError
 
 BLOCK_FRAMES = 65536
@@ -51,6 +51,9 @@ class AudioReader:
             raise InputError(f"{self.path}: cannot be read: {error.strerror or error}") from error
         try:
             self._file = soundfile.SoundFile(self.path)
+            if self._file.frames == 0 and (patches := unfinished_wav(self.path)):
+                self._file.close()
+                self._file = soundfile.SoundFile(OverlaidFile(self.path, patches))
         except (soundfile.LibsndfileError, TypeError, ValueError, OSError) as error:
             raise InputError(
                 f"{self.path}: not an audio file that can be read (WAV, FLAC, MP3, OGG, AIFF, ...): {_reason(error)}"

@@ -6,6 +6,7 @@ the length of an MP3 without a Xing header, cannot be checked.
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 from pathlib import Path
@@ -24,6 +25,44 @@ def check_complete(path: Path) -> None:
         need = _declared_size(file, size)
     if need is not None and need > size:
         raise InputError(f"{path}: truncated: the header declares {need} bytes, the file has {size}")
+
+
+def unfinished_wav(path: Path) -> dict[int, bytes] | None:
+    """For a WAV whose writer never filled in the sizes (RIFF and data both 0): bytes to put at which offsets.
+
+    None for every other file, one with a finished header and no samples among them.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        head = file.read(12)
+        if head[:4] != b"RIFF" or head[8:12] != b"WAVE" or head[4:8] != bytes(4) or size > 0xFFFF_FFFF:
+            return None
+        at = 12
+        while at + 8 < size:
+            file.seek(at)
+            name, length = struct.unpack("<4sI", file.read(8))
+            if name == b"data":
+                return {4: struct.pack("<I", size - 8), at + 4: struct.pack("<I", size - at - 8)}
+            at += 8 + length + length % 2
+    return None
+
+
+class OverlaidFile(io.FileIO):
+    """A file read with some of its bytes replaced: `patches` maps offsets to bytes."""
+
+    def __init__(self, path: Path, patches: dict[int, bytes]):
+        super().__init__(path)
+        self._patches = patches
+
+    def readinto(self, buffer) -> int:  # type: ignore[override]
+        start = self.tell()
+        count = super().readinto(buffer) or 0
+        view = memoryview(buffer).cast("B")
+        for offset, patch in self._patches.items():
+            for i, byte in enumerate(patch, offset - start):
+                if 0 <= i < count:
+                    view[i] = byte
+        return count
 
 
 def _declared_size(file: BinaryIO, size: int) -> int | None:

@@ -7,8 +7,6 @@ import contextlib
 import importlib
 import importlib.util
 import os
-import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -147,12 +145,13 @@ def _load_executorch_torch(path: str, threads: int) -> Graph:
         _portable_lib._unsafe_reset_threadpool(threads)
         with open(path, "rb") as file:
             content = file.read()
-        module = _portable_lib._load_for_executorch_from_buffer(content)
+        program = _portable_lib._load_program_from_buffer(content)
+        method = program.load_method("forward")
 
     def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        _ = content  # the program reads these bytes for as long as it lives
+        _ = content, program  # the method reads both for as long as it lives
         tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in inputs]
-        return [tensor.numpy() for tensor in module.forward(tensors)]
+        return [tensor.numpy() for tensor in method(tensors)]
 
     return run
 
@@ -160,19 +159,18 @@ def _load_executorch_torch(path: str, threads: int) -> Graph:
 @contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
     """Hide what native code prints on stderr (processor look-up, thread-pool notices), not exceptions."""
+    stderr = 2
     try:
-        descriptor = sys.__stderr__.fileno()  # type: ignore[union-attr]
-        sys.__stderr__.flush()  # type: ignore[union-attr]
-        saved = os.dup(descriptor)
-    except (AttributeError, OSError, ValueError):  # no stderr to hide
+        saved = os.dup(stderr)
+    except OSError:  # closed: nothing to hide
         yield
         return
     try:
-        with tempfile.TemporaryFile() as sink:
-            os.dup2(sink.fileno(), descriptor)
+        with open(os.devnull, "wb") as sink:
+            os.dup2(sink.fileno(), stderr)
             yield
     finally:
-        os.dup2(saved, descriptor)
+        os.dup2(saved, stderr)
         os.close(saved)
 
 

@@ -1,0 +1,204 @@
+"""Decoding, resampling and writing, with the file formats' own arithmetic as the oracle."""
+
+import os
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge.audio import OUTPUT_FORMATS, AudioReader, AudioWriter, Resampler, output_format
+from edge.errors import EdgeError, InputError
+from edge.outputs import output_file, output_folder
+
+
+def noise(frames: int, channels: int = 2, seed: int = 0) -> np.ndarray:
+    return (0.1 * np.random.default_rng(seed).standard_normal((frames, channels))).astype(np.float32)
+
+
+def tone(frames: int, rate: int, hertz: float = 440.0) -> np.ndarray:
+    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(frames) / rate)).astype(np.float32)[:, None]
+
+
+@pytest.mark.parametrize(
+    ("format", "subtype", "tolerance"),
+    [
+        ("WAV", "PCM_U8", 2**-7),
+        ("WAV", "PCM_16", 2**-15),
+        ("WAV", "PCM_24", 2**-23),
+        ("WAV", "PCM_32", 2**-23),
+        ("WAV", "FLOAT", 0),
+        ("WAV", "DOUBLE", 0),
+        ("RF64", "FLOAT", 0),
+        ("AIFF", "PCM_16", 2**-15),
+        ("AU", "PCM_16", 2**-15),
+        ("CAF", "FLOAT", 0),
+        ("W64", "FLOAT", 0),
+        ("FLAC", "PCM_24", 2**-23),
+    ],
+)
+def test_lossless_files_decode_exactly_whatever_the_block(tmp_path, format, subtype, tolerance):
+    audio = noise(10_001, 3)
+    soundfile.write(tmp_path / "x", audio, 22050, subtype, format=format)
+    with AudioReader(tmp_path / "x") as reader:
+        assert (reader.sample_rate, reader.channels, reader.frames) == (22050, 3, 10_001)
+        for block in (999, 65536):  # a second pass starts from the beginning
+            blocks = list(reader.blocks(block))
+            assert max(map(len, blocks)) <= block and blocks[0].dtype == np.float32
+            np.testing.assert_allclose(np.concatenate(blocks), audio, atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize(("format", "subtype"), [("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", None)])
+def test_lossy_files_keep_their_length(tmp_path, format, subtype):
+    audio = np.repeat(tone(48_000, 48_000), 2, axis=1)
+    soundfile.write(tmp_path / "x", audio, 48_000, subtype, format=format)
+    with AudioReader(tmp_path / "x") as reader:
+        decoded = np.concatenate(list(reader.blocks()))
+    assert decoded.shape == audio.shape
+    assert np.abs(decoded[2000:-2000] - audio[2000:-2000]).max() < 0.05
+
+
+@pytest.mark.parametrize("format", ["WAV", "RF64", "AIFF", "AU", "CAF", "W64", "FLAC", "OGG", "MP3"])
+@pytest.mark.parametrize("kept", [0.5, 0.99])
+def test_truncated_files_are_refused(tmp_path, format, kept):
+    soundfile.write(tmp_path / "x", noise(50_000), 44100, format=format)
+    content = (tmp_path / "x").read_bytes()
+    (tmp_path / "cut").write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(InputError, match=r"truncated|malformed|damaged"), AudioReader(tmp_path / "cut") as reader:
+        for _ in reader.blocks():
+            pass
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFFFFF])
+def test_streaming_wav_headers_are_tolerated(tmp_path, size):
+    """ffmpeg and sox leave such sizes when they write to a pipe."""
+    file = tmp_path / "x.wav"
+    soundfile.write(file, noise(5000), 44100, "PCM_16")
+    content = bytearray(file.read_bytes())
+    at = content.index(b"data")
+    content[at + 4 : at + 8] = content[4:8] = size.to_bytes(4, "little")
+    file.write_bytes(content)
+    with AudioReader(file) as reader:
+        assert sum(map(len, reader.blocks())) == 5000
+
+
+def test_wav_with_chunks_around_the_samples(tmp_path):
+    file = tmp_path / "x.wav"
+    soundfile.write(file, noise(5000), 44100, "PCM_16")
+    content = file.read_bytes()
+    junk = b"LIST" + (5).to_bytes(4, "little") + b"abcde\0"  # odd sizes are padded
+    body = content[12:36] + junk + content[36:] + junk
+    file.write_bytes(b"RIFF" + (4 + len(body)).to_bytes(4, "little") + b"WAVE" + body)
+    with AudioReader(file) as reader:
+        assert sum(map(len, reader.blocks())) == 5000
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_the_place_of_a_bad_sample_is_named(tmp_path, value):
+    audio = noise(100_000)
+    audio[70_123, 1] = value
+    soundfile.write(tmp_path / "x.wav", audio, 10_000, "FLOAT")
+    with (
+        pytest.raises(InputError, match=rf"sample 70123 \(at 7\.012 s\) of channel 2 is {value}"),
+        AudioReader(tmp_path / "x.wav") as reader,
+    ):
+        list(reader.blocks())
+
+
+RATES = st.sampled_from([8000, 11025, 16000, 22050, 44100, 48000, 96000, 192000])
+
+
+@settings(max_examples=60, deadline=None)
+@given(source=RATES, target=RATES, frames=st.integers(1, 3000), size=st.integers(1, 1000))
+def test_resampled_length(source, target, frames, size):
+    resampler = Resampler(source, target, 2)
+    audio = noise(frames)
+    parts = [resampler.process(audio[i : i + size]) for i in range(0, frames, size)]
+    out = np.concatenate([*parts, resampler.flush()])
+    assert out.shape[1] == 2 and len(out) == pytest.approx(max(1, frames * target / source), abs=1)
+
+
+@pytest.mark.parametrize(("source", "target"), [(44100, 16000), (96000, 44100), (8000, 44100), (48000, 16000)])
+def test_resampling_is_aligned(source, target):
+    """The oracle is the tone itself at the other rate: a delay of one sample would cost 25 dB."""
+    resampler = Resampler(source, target, 1)
+    audio = tone(source, source)
+    parts = [resampler.process(audio[i : i + 777]) for i in range(0, len(audio), 777)]
+    out = np.concatenate([*parts, resampler.flush()])
+    edge = target // 10
+    error = out[edge:-edge] - tone(len(out), target)[edge:-edge]
+    assert 20 * np.log10(0.5 / np.abs(error).max()) > 80
+
+
+@pytest.mark.parametrize("extension", sorted(OUTPUT_FORMATS))
+def test_written_files_read_back(tmp_path, extension):
+    audio = np.repeat(tone(48_000, 48_000), 2, axis=1)
+    with AudioWriter(tmp_path / f"x{extension}", 48_000, 2) as writer:
+        writer.write(audio[:1000])
+        writer.write(audio[1000:])
+    with AudioReader(tmp_path / f"x{extension}") as reader:
+        decoded = np.concatenate(list(reader.blocks()))
+    exact = OUTPUT_FORMATS[extension][1] in ("FLOAT", "PCM_24")
+    assert decoded.shape == audio.shape
+    whole = slice(None) if exact else slice(1000, -1000)  # lossy encoders fade the ends
+    np.testing.assert_allclose(decoded[whole], audio[whole], atol=2**-23 if exact else 0.05, rtol=0)
+
+
+def test_wav_output_is_float_and_beyond_4_gib_rf64(tmp_path):
+    for frames, format in ((1000, "WAV"), (2**29, "RF64")):
+        with AudioWriter(tmp_path / "x.wav", 44100, 2, frames) as writer:
+            writer.write(2 * np.ones((10, 2), np.float32))
+        info = soundfile.info(tmp_path / "x.wav")
+        assert (info.format, info.subtype, info.frames) == (format, "FLOAT", 10)
+        assert soundfile.read(tmp_path / "x.wav")[0].max() == 2
+
+
+def test_clipping_is_counted(tmp_path):
+    with AudioWriter(tmp_path / "x.flac", 44100, 1) as writer:
+        writer.write(np.array([[0.5], [1.5], [-2.0]], np.float32))
+        assert writer.clipped == 2
+    np.testing.assert_allclose(soundfile.read(tmp_path / "x.flac")[0], [0.5, 1, -1], atol=1e-6)
+
+
+def test_formats_that_cannot_be_written(tmp_path):
+    with pytest.raises(InputError, match=r"unknown output extension '\.xyz'"):
+        output_format(tmp_path / "x.xyz")
+    with pytest.raises(InputError, match="with 8 channel"):
+        AudioWriter(tmp_path / "x.mp3", 96_000, 8)
+
+
+def test_bad_samples_are_not_written(tmp_path):
+    with pytest.raises(EdgeError, match="NaN"), AudioWriter(tmp_path / "x.wav", 44100, 1) as writer:
+        writer.write(np.array([[np.nan]], np.float32))
+
+
+def test_output_file_appears_only_when_done(tmp_path):
+    target = tmp_path / "new" / "x.wav"
+    with pytest.raises(RuntimeError), output_file(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert os.listdir(tmp_path / "new") == []
+    with output_file(target) as temporary:
+        temporary.write_text("whole")
+        assert not target.exists()
+    assert os.listdir(tmp_path / "new") == ["x.wav"]
+    with pytest.raises(InputError, match="is a folder"), output_file(tmp_path / "new"):
+        pass
+
+
+def test_output_folder_appears_only_when_done(tmp_path):
+    target = tmp_path / "stems"
+    with pytest.raises(RuntimeError), output_folder(target) as temporary:
+        (temporary / "a.wav").write_text("half")
+        raise RuntimeError
+    assert os.listdir(tmp_path) == []
+    for content in ("first", "second"):
+        with output_folder(target) as temporary:
+            (temporary / "a.wav").write_text(content)
+            assert not (target / "a.wav").exists() or (target / "a.wav").read_text() == "first"
+        assert (target / "a.wav").read_text() == content
+        (target / "mine.txt").write_text("stays")
+    assert sorted(os.listdir(target)) == ["a.wav", "mine.txt"] and os.listdir(tmp_path) == ["stems"]
+    with pytest.raises(InputError, match="is a file"), output_folder(target / "a.wav"):
+        pass
