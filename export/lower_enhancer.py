@@ -23,6 +23,9 @@ from edge.models.causal import (
 )
 from edge.models.enhancer import LEVEL_FLOOR, POWER_FLOOR, Enhancer, State, TimeDomainDecoder
 
+# The running level is kept in units of -60 dBFS: ONNX optimizers drop "+ 1e-10" as if it were "+ 0".
+LEVEL_UNIT = 1e-3
+
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
@@ -232,7 +235,7 @@ class LoweredEnhancer(nn.Module):
         self.mask = _linear(model.mask.weight, model.mask.bias)
         self.synthesis = _linear(model.synthesis.weight * config.mask_bound, None)
         self.time_decoder = _TimeDecoder(model.time_decoder)
-        self.register_buffer("energy_gain", torch.tensor([[1 - self.decay, 0.0]]))
+        self.register_buffer("energy_gain", torch.tensor([[(1 - self.decay) / LEVEL_UNIT**2, 0.0]]))
         self.register_buffer("weight_step", torch.tensor([[0.0, 1 - self.decay]]))
 
         shapes: dict[str, tuple[int, ...]] = {
@@ -263,8 +266,8 @@ class LoweredEnhancer(nn.Module):
         caches, (tail, *decoder) = states[4 : 4 + 2 * layers], states[4 + 2 * layers :]
 
         level = level * self.decay + _mean(audio * audio) * self.energy_gain + self.weight_step
-        power = level[:, :1] / level[:, 1:] + LEVEL_FLOOR
-        gain, inverse = torch.sqrt(power), torch.rsqrt(power)
+        power = level[:, :1] / level[:, 1:] + LEVEL_FLOOR / LEVEL_UNIT**2
+        gain, inverse = torch.sqrt(power) * LEVEL_UNIT, torch.rsqrt(power) * (1 / LEVEL_UNIT)
 
         recent = torch.cat([before, audio], 1)
         pairs = self.analysis(recent)

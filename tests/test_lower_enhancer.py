@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -37,7 +39,11 @@ def network(config: EnhancerConfig, seed: int = 0) -> Enhancer:
 
 
 def noise(samples: int, seed: int = 1) -> torch.Tensor:
-    return 0.1 * torch.randn(1, samples, generator=torch.Generator().manual_seed(seed))
+    """A third digital silence, a third noise, a third denormals: runtimes stumble over the quiet parts."""
+    x = 0.1 * torch.randn(1, samples, generator=torch.Generator().manual_seed(seed))
+    x[:, : samples // 3] = 0
+    x[:, 2 * samples // 3 :] = 1e-40
+    return x
 
 
 @torch.no_grad()
@@ -199,7 +205,7 @@ def test_executorch_delegates_all_and_streams_the_same():
     from executorch.exir import to_edge_transform_and_lower
     from executorch.runtime import Runtime
 
-    net = network(SMALL)
+    net = network(replace(SMALL, tat_layers=1, dilations=(1, 2)))
     lowered = lower_enhancer(net)
     states = list(lowered.init_state().values())
     exported = torch.export.export(lowered, (torch.zeros(1, SMALL.hop), *states))
