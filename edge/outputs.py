@@ -21,6 +21,10 @@ def output_file(target: Path) -> Iterator[Path]:
     """
     if target.is_dir():
         raise InputError(f"{target} is a folder; name a file for the output")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EdgeError(f"cannot write {target}: {error.strerror or error}") from error
     with atomic_path(target) as temporary:
         temporary.touch(exist_ok=False)
         yield temporary

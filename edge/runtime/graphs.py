@@ -109,10 +109,13 @@ def _load_executorch_numpy(path: str, threads: int) -> Graph:
     with _quiet_stderr(), _processors(threads):
         program = executorch_numpy_runtime.Runtime.get().load_program(content)
         method = program.load_method("forward")
+    fresh = True
 
     def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        nonlocal fresh
         _ = content  # the program reads these bytes for as long as it lives
-        with _processors(threads):
+        with _quiet_stderr() if fresh else contextlib.nullcontext(), _processors(threads):
+            fresh = False  # the first call prepares the delegate, with notices
             return method(inputs)
 
     return run
