@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from edge.checkpoints import load_checkpoint
 from edge.errors import InputError
+from edge.models.enhancer import Enhancer
 from edge.models.htdemucs import HTDemucs
 from edge.training.losses import sdr, si_sdr
 from edge.training.mixing import SongMixer, SpeechMixer
@@ -29,14 +29,17 @@ def evaluate(name: str, data: Path, checkpoint: Path | None = None) -> dict:
     """
     path = checkpoint or Path(str(files("edge.weights") / f"{name}.safetensors"))
     model = load_checkpoint(path)
-    if isinstance(model, HTDemucs) != (name == "htdemucs-mini"):
+    if name == "htdemucs-mini" and isinstance(model, HTDemucs):
+        report = _separator(model, data / "music")
+    elif name == "enhancer" and isinstance(model, Enhancer):
+        report = _enhancer(model, data / "speech")
+    else:
         raise InputError(f"{path} is not a checkpoint of {name}")
-    report = _separator(model, data / "music") if name == "htdemucs-mini" else _enhancer(model, data / "speech")
     return {"model": name, "checkpoint": path.name, "split": "test"} | report
 
 
 @torch.no_grad()
-def _enhancer(model: nn.Module, folder: Path, clips: int = 40, seconds: int = 5) -> dict:
+def _enhancer(model: Enhancer, folder: Path, clips: int = 40, seconds: int = 5) -> dict:
     mixer = SpeechMixer(folder, "test", seconds * 16000)
     rows = []
     for snr in SNRS_DB:

@@ -53,4 +53,4 @@ def separation_loss(estimate: Tensor, stems: Tensor) -> Tensor:
     """L1 on waveforms plus the STFT loss: (B, S, C, N) -> scalar."""
     waveform = (estimate - stems).abs().mean()
     flat = [x.reshape(-1, x.shape[-1]) for x in (estimate, stems)]
-    return waveform + 0.2 * stft_loss(flat[0], flat[1], (1024, 2048, 4096))
+    return waveform + 0.2 * stft_loss(flat[0], flat[1], (1024, 4096))

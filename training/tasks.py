@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -47,12 +48,12 @@ def enhancer_task(data: Path, batch: int = 10, seconds: float = 2.4, learning_ra
         return {"noisy": noisy, "clean": clean}
 
     def loss(model: nn.Module, examples: dict[str, Tensor]) -> Tensor:
-        return enhancer_loss(model.enhance(examples["noisy"]), examples["clean"], examples["noisy"])
+        return enhancer_loss(cast(Enhancer, model).enhance(examples["noisy"]), examples["clean"], examples["noisy"])
 
     def validate(model: nn.Module) -> dict[str, float]:
         device = next(model.parameters()).device
         noisy, clean = (torch.from_numpy(np.stack(part)).to(device) for part in zip(*pairs, strict=True))
-        gain = si_sdr(model.enhance(noisy), clean) - si_sdr(noisy, clean)
+        gain = si_sdr(cast(Enhancer, model).enhance(noisy), clean) - si_sdr(noisy, clean)
         return {"si_sdr_gain_db": gain.mean().item()}
 
     return Task(

@@ -7,6 +7,7 @@ envelope and their unvoiced consonants; the pitch is replaced by the tune with g
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 import types
 from importlib.metadata import version
