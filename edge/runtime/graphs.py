@@ -65,7 +65,8 @@ def import_backend(backend: str) -> None:
         if package == "executorch":
             importlib.import_module("torch")  # its libraries must be there before the next module
             # Not executorch.runtime: it pulls in the whole exporter, which no graph needs.
-            package = "executorch.extension.pybindings._portable_lib"
+            importlib.import_module("executorch.extension.pybindings._portable_lib")
+            package = "executorch.kernels.quantized"  # registers the int8 operators that are not delegated
         importlib.import_module(package)
 
 
