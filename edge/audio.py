@@ -15,6 +15,7 @@ from edge.containers import OverlaidFile, check_complete, unfinished_wav
 from edge.errors import EdgeError, InputError
 
 BLOCK_FRAMES = 65536
+_UNDECLARED = 2**63 - 1  # libsndfile's count of frames in a stream that does not say
 MIN_RATE, MAX_RATE = 100, 1_000_000
 
 # Extension -> libsndfile format and subtype of the files that are written.
@@ -29,6 +30,13 @@ OUTPUT_FORMATS = {
     ".aif": ("AIFF", "FLOAT"),
     ".caf": ("CAF", "FLOAT"),
 }
+
+
+class _Unseekable(soundfile.SoundFile):
+    """soundfile seeks after every read, which fails in a FLAC stream of undeclared length."""
+
+    def seekable(self) -> bool:
+        return False
 
 
 class AudioReader:
@@ -50,10 +58,7 @@ class AudioReader:
         except OSError as error:
             raise InputError(f"{self.path}: cannot be read: {error.strerror or error}") from error
         try:
-            self._file = soundfile.SoundFile(self.path)
-            if self._file.frames == 0 and (patches := unfinished_wav(self.path)):
-                self._file.close()
-                self._file = soundfile.SoundFile(OverlaidFile(self.path, patches))
+            self._file = self._open()
         except (soundfile.LibsndfileError, TypeError, ValueError, OSError) as error:
             raise InputError(
                 f"{self.path}: not an audio file that can be read (WAV, FLAC, MP3, OGG, AIFF, ...): {_reason(error)}"
@@ -64,11 +69,23 @@ class AudioReader:
         if self.frames == 0:
             self._file.close()
             raise InputError(f"{self.path}: the file holds no samples")
+        if self.frames == _UNDECLARED:
+            self.frames = sum(map(len, self.blocks()))
         if not MIN_RATE <= self.sample_rate <= MAX_RATE:
             self._file.close()
             raise InputError(
                 f"{self.path}: a sample rate of {self.sample_rate} Hz is outside {MIN_RATE} to {MAX_RATE} Hz"
             )
+
+    def _open(self) -> soundfile.SoundFile:
+        file = soundfile.SoundFile(self.path)
+        if file.frames == _UNDECLARED:
+            file.close()
+            return _Unseekable(self.path)
+        if file.frames == 0 and (patches := unfinished_wav(self.path)):
+            file.close()
+            return soundfile.SoundFile(OverlaidFile(self.path, patches))
+        return file
 
     def blocks(self, frames: int = BLOCK_FRAMES) -> Iterator[np.ndarray]:
         """Blocks of float32 (n, channels), n <= `frames`, full scale +-1, from the start of the file.
@@ -76,7 +93,8 @@ class AudioReader:
         Raises InputError at the first NaN or infinite sample (naming its place), where the decoder fails, and
         where fewer samples come out than the file declares.
         """
-        self._file.seek(0)
+        self._file.close()
+        self._file = self._open()  # not seek(0): not every file can
         done = 0
         while True:
             try:
@@ -100,7 +118,7 @@ class AudioReader:
             raise InputError(f"{self.path}: the file holds no samples")
         # MP3 headers count the decoder's padding or not: two MPEG frames of slack.
         slack = 2 * 1152 if self._file.format == "MP3" else 0
-        if done < self.frames - slack:
+        if self.frames != _UNDECLARED and done < self.frames - slack:
             raise InputError(f"{self.path}: truncated: {done} of {self.frames} declared samples could be decoded")
 
     def close(self) -> None:

@@ -83,6 +83,20 @@ def test_streaming_wav_headers_are_tolerated(tmp_path, size):
         assert sum(map(len, reader.blocks())) == 5000
 
 
+def test_flac_of_undeclared_length(tmp_path):
+    """As an encoder leaves it that writes to a pipe: STREAMINFO's 36 bits of total samples are 0."""
+    soundfile.write(tmp_path / "x.flac", noise(200_000), 44100)
+    content = bytearray((tmp_path / "x.flac").read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    (tmp_path / "x.flac").write_bytes(content)
+    with AudioReader(tmp_path / "x.flac") as reader:
+        assert reader.frames == 200_000
+        for _ in range(2):
+            decoded = np.concatenate(list(reader.blocks()))
+            np.testing.assert_allclose(decoded, noise(200_000), atol=2**-15, rtol=0)
+
+
 def test_wav_with_chunks_around_the_samples(tmp_path):
     file = tmp_path / "x.wav"
     soundfile.write(file, noise(5000), 44100, "PCM_16")
