@@ -78,7 +78,7 @@ def quantize_onnx(
                 quantize_dynamic(
                     source,
                     result,
-                    nodes_to_quantize=dynamic,
+                    nodes_to_quantize=[*dynamic, *(f"{name}_MatMul" for name in dynamic)],  # a Gemm is split first
                     op_types_to_quantize=["MatMul", "Gemm"],
                     per_channel=True,
                     weight_type=QuantType.QInt8,
@@ -96,7 +96,7 @@ def achieved_precision(model: onnx.ModelProto, nodes: Mapping[str, str]) -> dict
     producer = {o: n for n in model.graph.node for o in n.output}
     achieved = {}
     for node in model.graph.node:
-        layer = nodes.get(node.name.removesuffix("_quant"))
+        layer = nodes.get(node.name.removesuffix("_quant").removesuffix("_MatMul"))
         if layer is None:
             continue
         weight = node.input[1]

@@ -3,8 +3,7 @@
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -12,28 +11,31 @@ from executorch.devtools.backend_debug import get_delegation_info
 from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 from torch import nn
 
+from edge.compression.int8 import PlannedLayer
 from edge.errors import EdgeError
 
 # each op left to the portable kernels splits the graph; the two flips of the STFT's reflection are expected
 MAX_UNDELEGATED = 8
 
 
-@dataclass(frozen=True)
-class ExecutorchProgram:
-    """A .pte file's bytes, the delegated and undelegated op counts, and the delegated subgraphs."""
+def to_executorch(
+    module: nn.Module,
+    example: tuple[torch.Tensor, ...],
+    plan: list[PlannedLayer],
+    calibration: Iterable[tuple[torch.Tensor, ...]],
+) -> tuple[bytes, dict[str, int], dict[str, str]]:
+    """Quantize a lowered module by `plan`, export it (static shapes, batch one) and lower it to XNNPACK.
 
-    data: bytes
-    delegated: int
-    undelegated: dict[str, int]
-    subgraphs: int
-
-
-def to_executorch(module: nn.Module, example: tuple[torch.Tensor, ...]) -> ExecutorchProgram:
-    """Export `module` (static shapes, batch one) and lower it to XNNPACK.
-
-    Raises EdgeError where more than a few ops stay undelegated, which would make the program slow.
+    Returns the .pte file's bytes; the counts of delegated ops, subgraphs and each undelegated op; and the precision
+    that each weighted layer got. Raises EdgeError where more than a few ops stay undelegated, which would make the
+    program slow.
     """
+    achieved = {layer.name: "fp32" for layer in plan}
     with quiet(), torch.no_grad():
+        if any(layer.precision != "fp32" for layer in plan):
+            from edge.compression.int8_executorch import quantize_pt2e
+
+            module, achieved = quantize_pt2e(module, plan, example, calibration)
         program = torch.export.export(module, example, strict=False)
         lowered = to_edge_transform_and_lower(
             program,
@@ -41,7 +43,7 @@ def to_executorch(module: nn.Module, example: tuple[torch.Tensor, ...]) -> Execu
             compile_config=EdgeCompileConfig(_check_ir_validity=False),
         )
         info = get_delegation_info(lowered.exported_program().graph_module)
-        data = lowered.to_executorch().buffer
+        data = bytes(lowered.to_executorch().buffer)
     left = {
         op: counts.non_delegated
         for op, counts in info.delegation_by_operator.items()
@@ -50,7 +52,8 @@ def to_executorch(module: nn.Module, example: tuple[torch.Tensor, ...]) -> Execu
     if sum(left.values()) > MAX_UNDELEGATED:
         worst = ", ".join(f"{n} {op}" for op, n in sorted(left.items(), key=lambda item: -item[1])[:4])
         raise EdgeError(f"ExecuTorch: {sum(left.values())} ops were not delegated to XNNPACK ({worst})")
-    return ExecutorchProgram(bytes(data), info.num_delegated_nodes, left, info.num_delegated_subgraphs)
+    counts = {"delegated": info.num_delegated_nodes, "subgraphs": info.num_delegated_subgraphs, **left}
+    return data, counts, achieved
 
 
 @contextlib.contextmanager

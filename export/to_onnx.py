@@ -1,36 +1,73 @@
 """A lowered module as an ONNX model."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 import onnx
+import onnx_ir
 import torch
+from onnxscript import optimizer
 from torch import nn
 
+from edge.compression.int8 import PlannedLayer
+from edge.compression.int8_onnx import achieved_precision, layer_nodes, quantize_onnx
 from edge.export.to_executorch import quiet
 
 OPSET = 20  # the first with a Gelu operator
+_FOLD_LIMIT = 1 << 30
 
 
 def to_onnx(
-    module: nn.Module, example: tuple[torch.Tensor, ...], inputs: list[str], outputs: list[str]
-) -> onnx.ModelProto:
-    """Export `module` (static shapes, batch one); layer names travel in each node's metadata."""
+    module: nn.Module,
+    example: tuple[torch.Tensor, ...],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    plan: list[PlannedLayer],
+    calibration: Sequence[Mapping[str, np.ndarray]],
+) -> tuple[bytes, dict[str, int], dict[str, str]]:
+    """Export a lowered module (static shapes, batch one) and quantize it by `plan`.
+
+    Returns the .onnx file's bytes, its operator counts, and the precision that each weighted layer got.
+    """
     with quiet(), torch.no_grad():
         program = torch.onnx.export(
             module,
             example,
             dynamo=True,
             opset_version=OPSET,
-            input_names=inputs,
-            output_names=outputs,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            optimize=False,
             verbose=False,
         )
-    assert program is not None
-    model = program.model_proto
-    onnx.checker.check_model(model)
-    return model
+        assert program is not None
+        # weights are transposed once, here; products of small tables stay products, or the file would hold big ones
+        optimizer.optimize_ir(
+            program.model,
+            input_size_limit=_FOLD_LIMIT,
+            output_size_limit=_FOLD_LIMIT,
+            should_fold=_should_fold,
+        )
+        model = onnx_ir.to_proto(program.model)
+        onnx.checker.check_model(model)
+        if any(layer.precision != "fp32" for layer in plan):
+            model, achieved = quantize_onnx(model, plan, calibration)
+        else:
+            achieved = achieved_precision(model, layer_nodes(model))
+    return (
+        strip_metadata(model).SerializeToString(),
+        dict(Counter(node.op_type for node in model.graph.node)),
+        achieved,
+    )
+
+
+def _should_fold(node: onnx_ir.Node) -> bool | None:
+    return False if node.op_type in ("Mul", "Add") else None
 
 
 def strip_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Drop the exporter's notes (source paths, stack traces): they are half of a small graph and no one's business."""
+    """Drop the exporter's notes (source paths, stack traces): half of a small graph, and no one's business."""
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""

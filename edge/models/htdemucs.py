@@ -79,7 +79,8 @@ class FrequencyEmbedding(nn.Module):
 
     def rows(self, scale: float) -> torch.Tensor:
         """(1, C, F, 1), ready to add."""
-        return (self.embedding.weight * scale).t()[None, :, :, None]
+        rows = self.embedding(torch.arange(self.embedding.num_embeddings, device=self.embedding.weight.device))
+        return (rows * scale).t()[None, :, :, None]
 
 
 class HTDemucs(nn.Module):

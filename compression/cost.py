@@ -1,0 +1,63 @@
+"""What a network costs: parameters, MACs, weight bytes."""
+
+import copy
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from edge.compression.int8 import PlannedLayer
+from edge.models.bag import Bag
+from edge.models.enhancer import Enhancer
+from edge.models.htdemucs import HTDemucs
+
+# matrices that a lowered graph holds but nobody trained: counted as constants, not as weights
+_CONSTANT = ("STFT", "norm statistics")
+
+
+def parameters(model: nn.Module) -> int:
+    """Learned parameters."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def macs_per_second(model: nn.Module, segment: int | None = None) -> float:
+    """Multiply-accumulates of the learned network for one second of audio (convolutions and matrix products).
+
+    HTDemucs: at `segment` samples, without the STFT pair; Enhancer: one hop after another. Counted on the meta
+    device, so nothing is computed.
+    """
+    if isinstance(model, Bag):
+        return sum(macs_per_second(m, segment) for m in model.models)
+    meta = copy.deepcopy(model).to("meta").eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        if isinstance(meta, HTDemucs):
+            c = meta.config
+            length = segment or c.segment_samples
+            frames = -(-length // (c.nfft // 4))
+            wave = torch.empty(1, c.audio_channels, length, device="meta")
+            meta.core(wave, torch.empty(1, 2 * c.audio_channels, c.nfft // 2, frames, device="meta"))
+            seconds = length / c.samplerate
+        elif isinstance(meta, Enhancer):
+            hop = meta.config.hop
+            state = {k: torch.empty(1, *s, device="meta") for k, s in meta.state_shapes().items()}
+            meta(torch.empty(1, hop, device="meta"), state)
+            seconds = hop / 16000
+        else:
+            raise TypeError(f"cannot count {type(model).__name__}")
+    return counter.get_total_flops() / 2 / seconds
+
+
+def weight_bytes(module: nn.Module, plan: list[PlannedLayer]) -> int:
+    """Bytes of a lowered module's learned weights under `plan`: int8 weights with a float scale an output channel.
+
+    The STFT's matrices, norm-statistics forms and positional tables are constants of the method and not counted.
+    """
+    total = 4 * sum(p.numel() for p in module.parameters())
+    for layer in plan:
+        weighted = module.get_submodule(layer.name)
+        if layer.reason in _CONSTANT:
+            total -= 4 * sum(p.numel() for p in weighted.parameters())
+        elif layer.precision != "fp32":
+            outputs = weighted.weight.shape[1 if layer.kind == "conv_transpose" else 0]
+            total -= 3 * layer.weights - 4 * outputs
+    return total

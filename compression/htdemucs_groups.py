@@ -1,0 +1,76 @@
+"""HT Demucs' groups of coupled channels, each seeded on its single-width side (a gated layer is twice as wide)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch_pruning as tp
+from torch import nn
+
+from edge.compression.groups import ChannelGroup
+from edge.models.htdemucs import HTDemucs
+from edge.models.transformer import PositionalEmbedding
+
+
+def prune_seeds(model: HTDemucs) -> Iterator[ChannelGroup]:
+    """One `ChannelGroup` for each set of channels that must be removed together."""
+    c = model.config
+    depth = c.depth
+    transformed = c.t_layers > 0
+    for branch, encoder, decoder in (("", model.encoder, model.decoder), ("t", model.tencoder, model.tdecoder)):
+        for i in range(depth):
+            yield ChannelGroup(f"{branch}encoder{i}", encoder[i].conv, "out")
+            yield ChannelGroup(f"{branch}decoder{i}", decoder[i].conv_tr, "in")
+            for part, layer in (("encoder", encoder[i]), ("decoder", decoder[i])):
+                for d, residual in enumerate(layer.dconv.layers if layer.dconv else ()):
+                    yield ChannelGroup(f"{branch}{part}{i}.residual{d}", residual[0], "out")
+            if i < depth - 1:
+                yield ChannelGroup(f"{branch}skip{i}", decoder[i].conv_tr, "out")
+    if transformed and c.bottom_channels:
+        yield ChannelGroup("skip_bottom", model.channel_downsampler, "out")
+        yield ChannelGroup("tskip_bottom", model.channel_downsampler_t, "out")
+        yield ChannelGroup("tokens", model.channel_upsampler, "out")
+        yield ChannelGroup("ttokens", model.channel_upsampler_t, "out")
+    elif transformed:
+        net = model.crosstransformer
+        yield ChannelGroup("tokens", net.layers[0].linear2, "out")
+        yield ChannelGroup("ttokens", net.layers_t[0].linear2, "out")
+    if transformed:
+        net = model.crosstransformer
+        for branch, layers in (("", net.layers), ("t", net.layers_t)):
+            for i, layer in enumerate(layers):
+                yield ChannelGroup(f"{branch}heads{i}", layer.attention.q, "out", heads=layer.attention.heads)
+                yield ChannelGroup(f"{branch}ffn{i}", layer.linear1, "out")
+
+
+class PositionalEmbeddingPruner(tp.pruner.BasePruningFunc):
+    """Thins the kept channels of a positional table together with the tokens."""
+
+    TARGET_MODULES = PositionalEmbedding
+
+    def prune_out_channels(self, layer: nn.Module, idxs: list[int]) -> nn.Module:
+        keep = torch.ones(len(layer.kept), dtype=torch.bool)
+        keep[idxs] = False
+        layer.kept = layer.kept[keep]
+        return layer
+
+    prune_in_channels = prune_out_channels
+
+    def get_out_channels(self, layer: nn.Module) -> int:
+        return len(layer.kept)
+
+    get_in_channels = get_out_channels
+
+
+def trace_arguments(model: HTDemucs) -> dict[str, Any]:
+    """Keyword arguments of `torch_pruning.DependencyGraph.build_dependency`: the core only, on a short input."""
+    c = model.config
+    generator = torch.Generator().manual_seed(0)
+    wave = torch.randn(1, c.audio_channels, 4096, generator=generator)
+    spec = torch.randn(1, 2 * c.audio_channels, c.nfft // 2, 4, generator=generator)
+    return {
+        "example_inputs": (wave, spec),
+        "forward_fn": lambda net, inputs: net.core(*inputs),
+        "customized_pruners": {PositionalEmbedding: PositionalEmbeddingPruner()},
+        "verbose": False,
+    }

@@ -1,0 +1,148 @@
+"""edge-export: compress a trained network and write it as a bundle."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+
+from edge.cli.common import make_parser, positive_float, run_command
+from edge.errors import InputError
+
+EXAMPLES = """\
+  edge-export --prune 0.5                                 both shipped models, int8, ONNX and ExecuTorch
+  edge-export enhancer --precision fp32 --format onnx -o out
+  edge-export htdemucs --checkpoint 955717e8-8726e21a.th --prune 0.5
+  edge-export htdemucs-mini --prune 0.5 --recover 20 --data data
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    parser = make_parser(
+        "edge-export",
+        "Prune, quantize and export a model, check every graph against the network it came from, and write "
+        "DIR/MODEL/, a bundle that edge-run, edge-bench and the demo app take.",
+        EXAMPLES,
+    )
+    parser.add_argument(
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help="enhancer, htdemucs-mini (shipped; default: both), htdemucs, htdemucs_ft, htdemucs_6s",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="weights of the one MODEL given (.th or .safetensors); htdemucs_ft takes it four times",
+    )
+    parser.add_argument("--prune", type=float, default=0.0, metavar="RATIO", help="share of channels, 0 to 0.9")
+    parser.add_argument("--precision", choices=("fp32", "int8"), default="int8", help="default: int8")
+    parser.add_argument("--format", default="onnx,executorch", help="comma-separated; default: onnx,executorch")
+    parser.add_argument("--segment", type=positive_float, metavar="SECONDS", help="separators: audio in one run")
+    parser.add_argument("--recover", type=positive_float, metavar="MINUTES", help="training after pruning, on --data")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="training data (see edge-train data)")
+    parser.add_argument("-o", "--output", type=Path, default=Path("bundles"), metavar="DIR", help="default: bundles")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true", help="print the manifests as JSON on stdout")
+    args = parser.parse_args(argv)
+    return run_command("edge-export", lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> None:
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise InputError('edge-export needs the workbench: pip install "stem-edge[export]"') from error
+    logging.disable(logging.WARNING)  # the exporters' own chatter; failures are raised
+    from edge.export.pipeline import ExportOptions, check_options, export_model
+    from edge.zoo import NAMES, SHIPPED
+
+    names = args.models or list(SHIPPED)
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        raise InputError(f"unknown model {unknown[0]!r}; known: {', '.join(NAMES)}")
+    if args.checkpoint and len(names) != 1:
+        raise InputError("--checkpoint belongs to one MODEL: name it")
+    options = ExportOptions(
+        prune=args.prune,
+        precision=args.precision,
+        formats=tuple(dict.fromkeys(part.strip() for part in args.format.split(",") if part.strip())),
+        segment=args.segment,
+        recover_minutes=args.recover or 0.0,
+        data=args.data,
+        seed=args.seed,
+    )
+    check_options(options)
+    manifests = []
+    with _Steps() as steps:
+        for name in dict.fromkeys(names):
+            manifests.append(export_model(name, args.checkpoint, options, args.output / name, steps))
+    if args.json:
+        print(json.dumps([dataclasses.asdict(m) for m in manifests], indent=2))
+        return
+    print(summary(manifests))
+    for name in dict.fromkeys(names):
+        print(args.output / name)
+
+
+def summary(manifests: list) -> str:
+    """A table: one row a bundle and graph, before -> after."""
+    header = "bundle,graph,params M,MMAC/s,weights MB,file MB,int8 layers,quality dB,parity dB"
+    rows = [tuple(header.split(","))]
+    for m in manifests:
+        cost, quality = m.compression, m.quality.values
+        for target, graph in m.graphs.items():
+            quantized = sum(layer.precision != "fp32" for layer in graph.layers)
+            rows.append(
+                (
+                    m.name,
+                    target,
+                    f"{cost.parameters.before / 1e6:.2f} -> {cost.parameters.after / 1e6:.2f}",
+                    f"{cost.macs_per_second.before / 1e6:.0f} -> {cost.macs_per_second.after / 1e6:.0f}",
+                    f"{cost.parameters.before * 4 / 1e6:.2f} -> {graph.weight_bytes / 1e6:.2f}",
+                    f"{graph.bytes / 1e6:.2f}",
+                    f"{quantized}/{len(graph.layers)}",
+                    " -> ".join(_number(quality.get(k)) for k in ("input", "before", f"after_{target}")),
+                    f"{m.parity[target]:.1f}",
+                )
+            )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    notes = [f"{m.name}: quality is {m.quality.metric} of {m.quality.reference}; input -> before -> after" for m in manifests]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], "", *notes])
+
+
+def _number(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.2f}"
+
+
+class _Steps:
+    """Progress on stderr: each step with the time it took; lines, since the exporters tell nothing while they work."""
+
+    def __init__(self) -> None:
+        self.started: float | None = None
+
+    def __call__(self, step: str) -> None:
+        self.finish()
+        if sys.stderr.isatty():
+            print(f"{step} ... ", end="", file=sys.stderr, flush=True)
+            self.started = time.monotonic()
+
+    def finish(self) -> None:
+        if self.started is not None:
+            print(f"{time.monotonic() - self.started:.0f} s", file=sys.stderr)
+        self.started = None
+
+    def __enter__(self) -> _Steps:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.finish()

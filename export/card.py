@@ -1,0 +1,51 @@
+"""MODEL_CARD.md of a bundle: the manifest's record in words and one table."""
+
+from edge.bundle import BeforeAfter, Manifest
+
+
+def model_card(manifest: Manifest) -> str:
+    """Markdown text."""
+    m = manifest
+    quality = m.quality.values
+    rows = [
+        ("parameters", *_millions(m.compression.parameters)),
+        ("MACs per second of audio", *_millions(m.compression.macs_per_second)),
+        (
+            f"{m.quality.metric} (input {_decibels(quality.get('input'))})",
+            _decibels(quality.get("before")),
+            _decibels(quality.get("after")),
+        ),
+    ]
+    table = "\n".join(f"| {name} | {before} | {after} |" for name, before, after in rows)
+    graphs = "\n".join(
+        f"- `{graph.file}`: {graph.bytes / 1e6:.2f} MB, "
+        f"{sum(layer.precision != 'fp32' for layer in graph.layers)} of {len(graph.layers)} layers int8, "
+        f"{m.parity.get(target, 0):.1f} dB SNR against the torch network"
+        for target, graph in m.graphs.items()
+    )
+    return f"""# {m.name}
+
+{'Music separation into ' + ', '.join(m.sources) if m.task == 'separate' else 'Causal speech enhancement'} at \
+{m.sample_rate} Hz; pruned by {m.compression.prune_ratio:g}, {m.precision}.
+
+| | before compression | after |
+|---|---|---|
+{table}
+
+Quality was measured on: {m.quality.reference}.
+
+{graphs}
+
+- Algorithmic latency: {m.latency_samples} samples ({1000 * m.latency_samples / m.sample_rate:.0f} ms)
+- Training data: {m.training_data}
+- Licence of the weights: {m.weights_license}
+- Made with: {', '.join(f'{k} {v}' for k, v in m.tools.items())}
+"""
+
+
+def _millions(value: BeforeAfter) -> tuple[str, str]:
+    return f"{value.before / 1e6:.2f} M", f"{value.after / 1e6:.2f} M"
+
+
+def _decibels(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.2f} dB"
