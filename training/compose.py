@@ -61,7 +61,7 @@ def compose(
     mode = "major" if rng.random() < 0.6 else "minor"
     scale = MAJOR if mode == "major" else MINOR
     beat, bars = 60 / tempo, int(np.ceil(seconds * tempo / 240)) + 1
-    lines = [f"Use {use}", f"Tempo {tempo}"]
+    lines = [f"RndSeed {int(rng.integers(1 << 30))}", f"Use {use}", f"Tempo {tempo}"]  # MMA plays with human errors
     progression: list[int] = []
     for bar in range(bars):
         if bar % 8 == 0:

@@ -14,7 +14,7 @@ EARLY = 0.03  # seconds after the direct path that count as part of the voice
 LENGTH = 12800
 
 
-def build(out: Path, count: int = 300, seed: int = 5) -> None:
+def build(out: Path, count: int = 250, seed: int = 5) -> None:
     """Simulate `count` shoebox rooms by the image-source method and write `out/rooms.npy`, float16 (count, 2, N)."""
     import pyroomacoustics as pra  # only the recipe needs it
 
