@@ -1,6 +1,7 @@
 """What a network costs: parameters, MACs, weight bytes."""
 
 import copy
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from edge.models.enhancer import Enhancer
 from edge.models.htdemucs import HTDemucs
 
 # matrices that a lowered graph holds but nobody trained: counted as constants, not as weights
+_LAYER_OPS = (torch.ops.aten.convolution, torch.ops.aten.mm, torch.ops.aten.addmm)
 _CONSTANT = ("STFT", "norm statistics")
 
 
@@ -20,14 +22,27 @@ def parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def macs_per_second(model: nn.Module, segment: int | None = None) -> float:
-    """Multiply-accumulates of the learned network for one second of audio (convolutions and matrix products).
+@dataclass(frozen=True)
+class Macs:
+    """Multiply-accumulates for one second of audio.
+
+    layers: of the weighted layers (convolutions, Linears), the figure that papers give. attention: of the products
+    between tokens, which fall with the width only, not with its square, and grow with the segment.
+    """
+
+    layers: float
+    attention: float
+
+
+def macs_per_second(model: nn.Module, segment: int | None = None) -> Macs:
+    """What one second of audio costs the learned network.
 
     HTDemucs: at `segment` samples, without the STFT pair; Enhancer: one hop after another. Counted on the meta
     device, so nothing is computed.
     """
     if isinstance(model, Bag):
-        return sum(macs_per_second(m, segment) for m in model.models)
+        each = [macs_per_second(m, segment) for m in model.models]
+        return Macs(sum(m.layers for m in each), sum(m.attention for m in each))
     meta = copy.deepcopy(model).to("meta").eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         if isinstance(meta, HTDemucs):
@@ -44,7 +59,9 @@ def macs_per_second(model: nn.Module, segment: int | None = None) -> float:
             seconds = hop / 16000
         else:
             raise TypeError(f"cannot count {type(model).__name__}")
-    return counter.get_total_flops() / 2 / seconds
+    counts = counter.get_flop_counts()["Global"]
+    layers = sum(flops for op, flops in counts.items() if op in _LAYER_OPS)
+    return Macs(layers / 2 / seconds, (counter.get_total_flops() - layers) / 2 / seconds)
 
 
 def weight_bytes(module: nn.Module, plan: list[PlannedLayer]) -> int:

@@ -61,11 +61,16 @@ class BeforeAfter:
 
 @dataclass(frozen=True)
 class Compression:
-    """What was removed (MACs per second of audio) and the training after it."""
+    """What was removed, and the training after it.
+
+    macs_per_second: of the weighted layers, for one second of audio; attention_macs_per_second: of the products
+    between tokens, which weigh nothing.
+    """
 
     prune_ratio: float
     parameters: BeforeAfter
     macs_per_second: BeforeAfter
+    attention_macs_per_second: BeforeAfter = BeforeAfter(0, 0)
     recovery: dict[str, Any] | None = None
 
 

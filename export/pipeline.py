@@ -116,6 +116,7 @@ def export_network(model: Model, options: ExportOptions, output: Path, progress:
         progress(f"{name}: measure quality")
         quality = measure_quality(model, manifest, runs)
         golden, files = _golden(manifest, runs, calibration)
+    full, left = macs_per_second(network, segment), macs_per_second(small, segment)
     manifest = dataclasses.replace(
         manifest,
         parity=parity,
@@ -124,7 +125,8 @@ def export_network(model: Model, options: ExportOptions, output: Path, progress:
         compression=Compression(
             options.prune,
             BeforeAfter(parameters(network), parameters(small)),
-            BeforeAfter(macs_per_second(network, segment), macs_per_second(small, segment)),
+            BeforeAfter(full.layers, left.layers),
+            BeforeAfter(full.attention, left.attention),
             recovery,
         ),
     )

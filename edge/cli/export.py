@@ -146,3 +146,7 @@ class _Steps:
 
     def __exit__(self, *error: object) -> None:
         self.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""Export end to end: bundles that open, run and match torch; int8 that is int8; failures that leave nothing."""
+
+import json
+import subprocess
+import sys
+from fractions import Fraction
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from edge.bundle import check_golden, open_bundle, snr_db
+from edge.checkpoints import save_checkpoint
+from edge.compression.int8 import plan_precision, require_all
+from edge.errors import EdgeError, InputError
+from edge.export import pipeline
+from edge.export.graph import build_graph
+from edge.export.lower import lower
+from edge.export.pipeline import ExportOptions, check_options, export_network
+from edge.models.enhancer import Enhancer
+from edge.models.htdemucs import HTDemucs, HTDemucsConfig
+from edge.runtime.graphs import load_graph
+from edge.zoo import Model
+
+TINY = HTDemucsConfig(
+    segment=Fraction(1), channels=8, bottom_channels=32, t_layers=2, t_heads=4, dconv_depth=1, t_scale_init=0.1
+)
+
+
+def separator() -> Model:
+    torch.manual_seed(0)
+    return Model("tiny", HTDemucs(TINY).eval(), "MIT", "none")
+
+
+def enhancer() -> Model:
+    torch.manual_seed(0)
+    return Model("enhancer", Enhancer().eval(), "MIT", "none")
+
+
+@pytest.mark.parametrize("make", [separator, enhancer])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_onnx_bundle(make, precision, tmp_path):
+    model = make()
+    options = ExportOptions(prune=0.5, precision=precision, formats=("onnx",))
+    export_network(model, options, tmp_path / "b")
+    bundle = open_bundle(tmp_path / "b")
+    manifest = bundle.manifest
+    assert check_golden(bundle, "onnx") > 60
+    assert manifest.parity["onnx"] > (60 if precision == "fp32" else 8)
+    assert manifest.compression.parameters.after < 0.6 * manifest.compression.parameters.before
+    assert (tmp_path / "b" / "MODEL_CARD.md").read_text().startswith("# ")
+    layers = manifest.graphs["onnx"].layers
+    if precision == "int8":
+        assert all(layer.precision.startswith("int8") or layer.reason for layer in layers)
+        stored = onnx.load(bundle.graph_path("onnx"))
+        int8 = sum(np.prod(i.dims) for i in stored.graph.initializer if i.data_type == onnx.TensorProto.INT8)
+        planned = sum(p.weights for p in plan_precision(_lowered(model), "int8") if p.precision != "fp32")
+        assert int8 >= planned  # every weight asked for is stored as int8
+    else:
+        assert {layer.precision for layer in layers} == {"fp32"}
+
+
+def _lowered(model: Model):
+    from edge.compression.prune import prune
+
+    small = prune(model.network, 0.5).model
+    return lower(small, pipeline.segment_samples(model, None), "onnx")
+
+
+def test_weight_bytes_are_what_the_file_holds():
+    model = enhancer()
+    for precision in ("fp32", "int8"):
+        graph = build_graph(model.network, None, "onnx", precision, [])
+        held = sum(len(i.raw_data) for i in onnx.load_from_string(graph.data).graph.initializer)
+        assert graph.record.weight_bytes == pytest.approx(held, rel=0.04)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [separator, enhancer])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_executorch_bundle(make, precision, tmp_path):
+    export_network(make(), ExportOptions(prune=0.3, precision=precision), tmp_path / "b")
+    bundle = open_bundle(tmp_path / "b")
+    for target in ("onnx", "executorch"):
+        assert check_golden(bundle, target) > 60
+        assert bundle.manifest.parity[target] > (60 if precision == "fp32" else 8)
+    ops = bundle.manifest.graphs["executorch"].ops
+    assert ops["delegated"] > 100 * sum(v for k, v in ops.items() if k not in ("delegated", "subgraphs"))
+
+
+def test_segment_option_and_states(tmp_path):
+    model = separator()
+    export_network(model, ExportOptions(precision="fp32", formats=("onnx",), segment=0.75), tmp_path / "b.edge")
+    bundle = open_bundle(tmp_path / "b.edge")
+    assert bundle.manifest.segment == 33075
+    run = load_graph(bundle, "onnx")
+    mix = np.random.default_rng(0).standard_normal((1, 2, 33075)).astype(np.float32)
+    with torch.inference_mode():
+        expected = model.network(torch.from_numpy(mix)).numpy()
+    assert snr_db(expected, run([mix])[0]) > 100
+    for seconds in (0.01, 1000):
+        with pytest.raises(InputError, match="segment"):
+            pipeline.segment_samples(model, seconds)
+
+
+def test_a_layer_that_stays_float_fails_the_export():
+    plan = plan_precision(lower(enhancer().network, None, "onnx"), "int8")
+    achieved = {p.name: p.precision for p in plan}
+    assert len(require_all(plan, achieved, "g")) == len(plan)
+    achieved[plan[3].name] = "fp32"
+    with pytest.raises(EdgeError, match=plan[3].name):
+        require_all(plan, achieved, "g")
+
+
+def test_a_graph_that_does_not_match_leaves_no_bundle(tmp_path, monkeypatch):
+    real = pipeline.build_graph
+
+    def damaged(model, *args):
+        broken = Enhancer().eval()  # other random weights: a graph of another network
+        return real(broken, *args)
+
+    monkeypatch.setattr(pipeline, "build_graph", damaged)
+    with pytest.raises(EdgeError, match="does not reproduce"):
+        export_network(enhancer(), ExportOptions(precision="fp32", formats=("onnx",)), tmp_path / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ExportOptions(prune=0.95),
+        ExportOptions(prune=-1),
+        ExportOptions(precision="int4"),
+        ExportOptions(formats=()),
+        ExportOptions(formats=("tflite",)),
+        ExportOptions(recover_minutes=1),
+    ],
+)
+def test_bad_options(options):
+    with pytest.raises(InputError):
+        check_options(options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["nonsense"], "unknown model"),
+        (["enhancer", "--prune", "2"], "prune ratio"),
+        (["--checkpoint", "x.th"], "name it"),
+        (["htdemucs", "--checkpoint", "missing.th"], "no such checkpoint"),
+        (["enhancer", "--checkpoint", "{other}"], "another model"),
+        (["htdemucs", "--checkpoint", "{other}"], "6 sources"),
+        (["enhancer", "--format", "tflite"], "unknown format"),
+    ],
+)
+def test_cli_errors(arguments, word, tmp_path):
+    other = tmp_path / "other.safetensors"
+    save_checkpoint(other, HTDemucs(TINY), {})
+    if arguments[0] == "htdemucs" and "{other}" in arguments:  # six sources where four are wanted
+        save_checkpoint(other, HTDemucs(HTDemucsConfig(**{**TINY.__dict__, "sources": tuple("abcdef")})), {})
+    arguments = [a.replace("{other}", str(other)) for a in arguments]
+    command = [sys.executable, "-m", "edge.cli.export", *arguments, "-o", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert word in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_cli_json(tmp_path, capsys):
+    from edge.cli.export import main
+
+    checkpoint = tmp_path / "e.safetensors"
+    save_checkpoint(checkpoint, enhancer().network, {"training_data": "nothing"})
+    arguments = ["enhancer", "--checkpoint", str(checkpoint), "--format", "onnx", "--json", "-o", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    manifest = json.loads(capsys.readouterr().out)[0]
+    assert manifest["precision"] == "int8" and manifest["training_data"] == "nothing"
+    assert open_bundle(tmp_path / "out" / "enhancer").manifest.name == "enhancer"

@@ -1,0 +1,65 @@
+"""The lowered HT Demucs equals the training network: any config, odd lengths, both targets, pruned widths."""
+
+from fractions import Fraction
+
+import pytest
+import torch
+from torch import nn
+
+from edge.bundle import snr_db
+from edge.compression.prune import prune
+from edge.export.lower_htdemucs import lower_htdemucs
+from edge.models.htdemucs import HTDemucs, HTDemucsConfig
+from edge.models.hybrid import LayerScale
+
+SMALL = dict(channels=8, bottom_channels=32, t_layers=2, t_heads=4, dconv_comp=4, segment=Fraction(1))
+
+
+def lively(config: HTDemucsConfig, seed: int = 0) -> HTDemucs:
+    """A network whose residual branches, norms and biases all matter (their initial values hide mistakes)."""
+    torch.manual_seed(seed)
+    model = HTDemucs(config).eval()
+    for module in model.modules():
+        if isinstance(module, LayerScale):
+            nn.init.uniform_(module.scale, 0.1, 0.5)
+        elif isinstance(module, (nn.GroupNorm, nn.LayerNorm)):
+            nn.init.uniform_(module.weight, 0.7, 1.3)
+            nn.init.normal_(module.bias, std=0.1)
+    return model
+
+
+@pytest.mark.parametrize("target", ["onnx", "executorch"])
+@pytest.mark.parametrize(
+    ("over", "length"),
+    [
+        ({}, 44100),
+        ({}, 30011),
+        ({"bottom_channels": 0, "sources": tuple("abcdef")}, 22050),
+        ({"dconv_mode": 1, "t_cross_first": True}, 22050),
+        ({"t_layers": 0}, 22050),
+        ({"freq_emb": 0.0, "t_weight_pos_embed": 0.5}, 22050),
+    ],
+)
+def test_equals_training_network(over, length, target):
+    model = lively(HTDemucsConfig(**{**SMALL, **over}))
+    mix = torch.randn(1, 2, length) * 0.3 + 0.05
+    with torch.inference_mode():
+        expected, got = model(mix), lower_htdemucs(model, length, target)(mix)
+    assert got.shape == expected.shape
+    assert snr_db(expected.numpy(), got.numpy()) > 100
+
+
+@pytest.mark.parametrize("ratio", [0.3, 0.9])
+def test_pruned_network_lowers(ratio):
+    model = prune(lively(HTDemucsConfig(**SMALL)), ratio).model
+    mix = torch.randn(1, 2, 20000)
+    with torch.inference_mode():
+        assert snr_db(model(mix).numpy(), lower_htdemucs(model, 20000, "onnx")(mix).numpy()) > 100
+
+
+def test_silence_and_extremes_stay_finite():
+    model = lively(HTDemucsConfig(**SMALL))
+    lowered = lower_htdemucs(model, 20000, "executorch")
+    for mix in (torch.zeros(1, 2, 20000), torch.full((1, 2, 20000), 1e-30), torch.ones(1, 2, 20000) * 30):
+        with torch.inference_mode():
+            assert torch.isfinite(lowered(mix)).all()
