@@ -1,9 +1,6 @@
 """A lowered (and perhaps quantized) module as an ExecuTorch program for XNNPACK."""
 
-import contextlib
-import logging
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -13,6 +10,7 @@ from torch import nn
 
 from edge.compression.int8 import PlannedLayer
 from edge.errors import EdgeError
+from edge.export.quiet import quiet
 
 # each op left to the portable kernels splits the graph; the two flips of the STFT's reflection are expected
 MAX_UNDELEGATED = 8
@@ -54,16 +52,3 @@ def to_executorch(
         raise EdgeError(f"ExecuTorch: {sum(left.values())} ops were not delegated to XNNPACK ({worst})")
     counts = {"delegated": info.num_delegated_nodes, "subgraphs": info.num_delegated_subgraphs, **left}
     return data, counts, achieved
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Silence the exporters' warnings and info logs, which name nothing that a user could act on."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(previous)

@@ -12,7 +12,7 @@ from torch import nn
 
 from edge.compression.int8 import PlannedLayer
 from edge.compression.int8_onnx import achieved_precision, layer_nodes, quantize_onnx
-from edge.export.to_executorch import quiet
+from edge.export.quiet import quiet
 
 OPSET = 20  # the first with a Gelu operator
 _FOLD_LIMIT = 1 << 30
