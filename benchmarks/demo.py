@@ -1,0 +1,194 @@
+"""The demo: both shipped models before and after compression, on real recordings, in one table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge import samples
+from edge.atomic import atomic_path
+from edge.audio import AudioReader
+from edge.benchmarks.machine import fingerprint
+from edge.benchmarks.runner import ROUNDS, Case, measure
+from edge.bundle import open_bundle
+from edge.errors import EdgeError, InputError
+from edge.export.pipeline import ExportOptions, export_model
+from edge.metrics import sdr, si_sdr
+from edge.runtime.files import run_file
+from edge.zoo import SHIPPED
+
+PRUNE = 0.5
+# What each model is run on; the first has a reference, so that quality can be measured.
+RECORDINGS = {"enhancer": ("speech_noisy.flac",), "htdemucs-mini": ("song/mixture.flac", "music_real.ogg")}
+METRICS = {
+    "enhancer": "SI-SDR of 12 s of speech, held-out speaker and noise",
+    "htdemucs-mini": "SDR of a held-out rendered song of 12 s, mean of the sources",
+}
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class GraphRow:
+    """One graph of one bundle: sizes in bytes, quality in dB, RTF of one hop (median; the median of each round)."""
+
+    stage: str
+    format: str
+    precision: str
+    prune_ratio: float
+    parameters: int
+    macs_per_second: int
+    weight_bytes: int
+    file_bytes: int
+    quality_db: float
+    rtf: float
+    rtf_rounds: list[float]
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """The rows of one model, and the same metric of the unprocessed recording in dB."""
+
+    name: str
+    metric: str
+    input_db: float
+    recovery: dict[str, Any] | None
+    rows: list[GraphRow] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class DemoReport:
+    """`machine` is the fingerprint taken before the measurement."""
+
+    machine: dict[str, Any]
+    threads: int
+    models: list[ModelReport]
+
+
+@dataclass(frozen=True)
+class _Stage:
+    model: str
+    stage: str
+    options: ExportOptions
+    bundle: Path
+
+
+def run_demo(
+    output: Path, full: bool = False, threads: int = 1, seconds: float = 5.0, progress: Progress = lambda _: None
+) -> DemoReport:
+    """Export the shipped models unpruned in fp32 and pruned in int8, run and measure them; all goes into `output`.
+
+    Writes bundles/, audio/MODEL/STAGE-FORMAT/ and demo.json. full: ExecuTorch of the unpruned networks too.
+    seconds: measuring time of each graph. Raises EdgeError where a step fails.
+    """
+    stages = list(_stages(output / "bundles", full))
+    for stage in stages:
+        export_model(stage.model, [], stage.options, stage.bundle, lambda step, s=stage: progress(f"{s.stage}: {step}"))
+    quality = {
+        (stage.bundle, format): _run(stage, format, output / "audio", threads, progress)
+        for stage in stages
+        for format in stage.options.formats
+    }
+    cases = [Case(stage.bundle, format) for stage in stages for format in stage.options.formats]
+    machine = fingerprint()
+    result = measure(cases, threads, seconds, lambda label: progress(f"measure: {label}"))
+    if result.failures:
+        case, message, _ = result.failures[0]
+        raise EdgeError(f"{case.bundle} ({case.backend}): {message}")
+    speeds = {(Path(r.bundle), r.backend): r for r in result.results}
+    models = []
+    for name in SHIPPED:
+        rows = []
+        recovery = None
+        for stage in (s for s in stages if s.model == name):
+            manifest = open_bundle(stage.bundle).manifest
+            recovery = manifest.compression.recovery or recovery
+            for format in stage.options.formats:
+                graph, speed = manifest.graphs[format], speeds[stage.bundle, format]
+                rows.append(
+                    GraphRow(
+                        stage.stage,
+                        format,
+                        manifest.precision,
+                        manifest.compression.prune_ratio,
+                        int(manifest.compression.parameters.after),
+                        int(manifest.compression.macs_per_second.after),
+                        graph.weight_bytes,
+                        graph.bytes,
+                        quality[stage.bundle, format],
+                        speed.rtf,
+                        speed.rtf_rounds,
+                    )
+                )
+        models.append(ModelReport(name, METRICS[name], _input_quality(name), recovery, rows))
+    report = DemoReport(machine, threads, models)
+    with atomic_path(output / "demo.json") as temporary:
+        temporary.write_text(json.dumps(asdict(report), indent=2) + "\n")
+    return report
+
+
+def count_steps(full: bool) -> int:
+    """How often `run_demo` calls `progress`: for a bar."""
+    stages = list(_stages(Path(), full))
+    graphs = [stage for stage in stages for _ in stage.options.formats]
+    exports = 5 * len(stages) + len(graphs)  # load, prune, check, quality, write, and each graph
+    return exports + sum(len(RECORDINGS[stage.model]) for stage in graphs) + len(graphs) * (ROUNDS + 1)
+
+
+def _stages(folder: Path, full: bool) -> Iterator[_Stage]:
+    for name in SHIPPED:
+        formats = ("onnx", "executorch") if full else ("onnx",)
+        yield _Stage(name, "before", ExportOptions(precision="fp32", formats=formats), folder / f"{name}-fp32")
+        yield _Stage(name, "after", ExportOptions(prune=PRUNE), folder / name)
+
+
+def _run(stage: _Stage, format: str, folder: Path, threads: int, progress: Progress) -> float:
+    """Process every recording of the model as edge-run does; the quality in dB is that of the files written."""
+    bundle = open_bundle(stage.bundle)
+    results = []
+    for recording in RECORDINGS[stage.model]:
+        progress(f"{stage.stage}: {stage.model}: run {format} on {recording}")
+        source = samples.FOLDER / recording
+        place = folder / stage.model / f"{stage.stage}-{format}"
+        name = recording.split(".")[0].replace("/", "-")
+        target = place / (f"{name}.wav" if bundle.manifest.task == "enhance" else name)
+        run_file(bundle, source, target, format, threads)
+        results.append(target)
+    return _quality(stage.model, results[0])
+
+
+def _quality(model: str, result: Path) -> float:
+    if model == "enhancer":
+        return si_sdr(samples.speech()[1], _load(result)[0])
+    _, stems = samples.song()
+    estimates = [_load(result / f"{stem}.wav") for stem in samples.STEMS]
+    return float(np.mean([sdr(stem, estimate) for stem, estimate in zip(stems, estimates, strict=True)]))
+
+
+def _input_quality(model: str) -> float:
+    if model == "enhancer":
+        noisy, clean = samples.speech()
+        return si_sdr(clean, noisy)
+    mix, stems = samples.song()
+    return float(np.mean([sdr(stem, mix) for stem in stems]))
+
+
+def _load(path: Path) -> np.ndarray:
+    """float32 (channels, frames)."""
+    with AudioReader(path) as reader:
+        return np.concatenate(list(reader.blocks())).T
+
+
+def load_report(path: Path) -> DemoReport:
+    """Read what `run_demo` wrote as demo.json; InputError where it is something else."""
+    try:
+        content = json.loads(path.read_text())
+        models = [ModelReport(**m | {"rows": [GraphRow(**row) for row in m["rows"]]}) for m in content["models"]]
+        return DemoReport(content["machine"], content["threads"], models)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is no report of edge-demo: {error}") from error
