@@ -24,7 +24,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	rm -rf build/types && mkdir -p build/types/edge
 	ln -s $(CURDIR)/edge/* $(foreach part,benchmarks compression export training,$(CURDIR)/$(part)) build/types/edge
-	MYPYPATH=build/types $(BIN)/mypy -p edge
+	MYPYPATH=build/types $(BIN)/mypy --cache-dir build/mypy -p edge
 
 bench: $(INSTALLED)
 	@test -d $(DEMO)/bundles || $(MAKE) demo

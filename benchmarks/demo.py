@@ -88,7 +88,7 @@ def run_demo(
     """
     stages = list(_stages(output / "bundles", full))
     for stage in stages:
-        export_model(stage.model, [], stage.options, stage.bundle, lambda step, s=stage: progress(f"{s.stage}: {step}"))
+        export_model(stage.model, [], stage.options, stage.bundle, _labelled(stage.stage, progress))
     quality = {
         (stage.bundle, format): _run(stage, format, output / "audio", threads, progress)
         for stage in stages
@@ -130,6 +130,10 @@ def run_demo(
     with atomic_path(output / "demo.json") as temporary:
         temporary.write_text(json.dumps(asdict(report), indent=2) + "\n")
     return report
+
+
+def _labelled(label: str, progress: Progress) -> Progress:
+    return lambda step: progress(f"{label}: {step}")
 
 
 def count_steps(full: bool) -> int:

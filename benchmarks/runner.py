@@ -77,10 +77,10 @@ def measure(
         loaded: dict[Case, dict[str, Any]] = {}
         rounds: dict[Case, list[list[float]]] = {}
 
-        def attempt(case: Case, action: Callable[[], Any]) -> Any:
-            """The action's answer; a failure is recorded, and the case dropped."""
+        def attempt(case: Case, action: Callable[..., Any], *request: int | None) -> Any:
+            """The answer of the case's process; a failure is recorded, and the case dropped."""
             try:
-                return action()
+                return action(case, workers[case], *request)
             except EdgeError as error:
                 report.failures.append((case, str(error), error.exit_code))
                 workers.pop(case, None)
@@ -88,23 +88,23 @@ def measure(
 
         for case in cases:  # one after another: loading side by side would disturb each other's times
             workers[case] = stack.enter_context(_process(case, threads))
-            answer = attempt(case, lambda case=case: _receive(case, workers[case]))
+            answer = attempt(case, _receive)
             if answer is not None:
                 loaded[case], rounds[case] = answer, []
             step(f"load {case.bundle.name}")
         for case in list(workers):  # the second run of the warm-up says how many fit into a round
-            warm = attempt(case, lambda case=case: _ask(case, workers[case], 2))
+            warm = attempt(case, _ask, 2)
             if warm is not None:
                 loaded[case]["runs"] = max(1, math.ceil(seconds / ROUNDS / max(warm[-1], 1e-6)))
         for number in range(ROUNDS):
             for case in list(workers):
                 runs = loaded[case]["runs"]
-                times = attempt(case, lambda case=case, runs=runs: _ask(case, workers[case], runs))
+                times = attempt(case, _ask, runs)
                 if times is not None:
                     rounds[case].append(times)
                 step(f"round {number + 1} {case.bundle.name}")
         for case in list(workers):
-            end = attempt(case, lambda case=case: _ask(case, workers[case], None))
+            end = attempt(case, _ask, None)
             if end is not None:
                 report.results.append(_result(case, loaded[case] | end, rounds[case]))
     return report

@@ -105,7 +105,9 @@ def achieved_precision(model: onnx.ModelProto, nodes: Mapping[str, str]) -> dict
             achieved[layer] = "int8-dynamic" if is_int8 else "fp32"
         elif node.op_type in _WEIGHTED:
             source = producer.get(weight)
-            dequantized = source is not None and source.op_type == "DequantizeLinear"
-            is_int8 = dequantized and types.get(source.input[0]) == onnx.TensorProto.INT8
+            if source is not None and source.op_type == "DequantizeLinear":
+                is_int8 = types.get(source.input[0]) == onnx.TensorProto.INT8
+            else:
+                is_int8 = False
             achieved[layer] = "int8-static" if is_int8 else "fp32"
     return achieved

@@ -116,7 +116,9 @@ def summary(manifests: list) -> str:
             )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    notes = [f"{m.name}: quality is {m.quality.metric} of {m.quality.reference}; input -> before -> after" for m in manifests]
+    notes = [
+        f"{m.name}: quality is {m.quality.metric} of {m.quality.reference}; input -> before -> after" for m in manifests
+    ]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], "", *notes])
 
 

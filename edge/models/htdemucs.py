@@ -6,6 +6,7 @@ Our own network with exactly the parameter names of the released checkpoints, so
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import torch
 from torch import nn
@@ -97,7 +98,7 @@ class HTDemucs(nn.Module):
             freq = branch == 0
             audio = c.audio_channels * (2 if freq else 1)  # complex numbers are two channels
             for i, width in enumerate(widths):
-                shared = dict(kernel=c.kernel_size, stride=c.stride, freq=freq)
+                shared: dict[str, Any] = dict(kernel=c.kernel_size, stride=c.stride, freq=freq)
                 enc.append(
                     EncoderLayer(
                         inputs=widths[i - 1] if i else audio,
