@@ -25,6 +25,7 @@ class Model:
     network: nn.Module
     weights_license: str
     training_data: str
+    shipped: bool = False
 
     @property
     def task(self) -> str:
@@ -51,6 +52,7 @@ def load_model(name: str, checkpoints: Sequence[Path] = ()) -> Model:
     if name not in _KNOWN:
         raise InputError(f"unknown model {name!r}; known: {', '.join(NAMES)}")
     kind, count, sources = _KNOWN[name]
+    shipped = not checkpoints and name in SHIPPED
     if not checkpoints:
         checkpoints = [WEIGHTS / f"{name}.safetensors"] if name in SHIPPED else official_files(name)
     if len(checkpoints) != count:
@@ -67,7 +69,15 @@ def load_model(name: str, checkpoints: Sequence[Path] = ()) -> Model:
         loaded[0][0] if count == 1 else Bag([network for network, _ in loaded]),  # type: ignore[misc]
         metadata.get("weights_license", license_default),
         metadata.get("training_data", "not stated by the checkpoint"),
+        shipped,
     )
+
+
+def recovered_weights(model: Model, ratio: float) -> Path | None:
+    """The shipped checkpoint of a shipped model pruned by `ratio` and trained on, where there is one."""
+    path = WEIGHTS / f"{model.name}-p{round(100 * ratio):02d}.safetensors"
+    exact = abs(100 * ratio - round(100 * ratio)) < 1e-9
+    return path if model.shipped and exact and path.is_file() else None
 
 
 def official_files(name: str) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from edge.bundle import (
     snr_db,
     write_bundle,
 )
+from edge.checkpoints import checkpoint_metadata, load_checkpoint
 from edge.compression.cost import macs_per_second, parameters
 from edge.compression.prune import prune
 from edge.errors import EdgeError, InputError
@@ -33,7 +35,7 @@ from edge.export.graph import BuiltGraph, build_graph, check_formats, signature
 from edge.export.quality import measure_quality, song_statistics
 from edge.models.enhancer import Enhancer
 from edge.runtime.graphs import Graph, load_graph
-from edge.zoo import Model, load_model
+from edge.zoo import Model, load_model, recovered_weights
 
 MIN_PARITY_DB = {"fp32": 60.0, "int8": 8.0}  # int8 is lossy by nature: below this a graph is broken, not rounded
 GOLDEN_MIN_DB = {"fp32": 60.0, "int8": 25.0}  # other processors round otherwise, more so in int8
@@ -86,15 +88,7 @@ def export_network(model: Model, options: ExportOptions, output: Path, progress:
     """
     name, network = model.name, model.network
     segment = segment_samples(model, options.segment)
-    progress(f"{name}: prune {options.prune:g}")
-    small = prune(network, options.prune).model
-    recovery = None
-    if options.recover_minutes:
-        from edge.compression.recover import recover
-
-        assert options.data is not None
-        progress(f"{name}: recover for {options.recover_minutes:g} minutes")
-        recovery = recover(small, network, options.data, options.recover_minutes, options.seed)
+    small, recovery = compress(model, options, progress)
     calibration = calibration_audio(model, segment, options.seed)
     graphs: dict[str, BuiltGraph] = {}
     for target in options.formats:
@@ -135,6 +129,25 @@ def export_network(model: Model, options: ExportOptions, output: Path, progress:
     files["MODEL_CARD.md"] = model_card(manifest).encode()
     write_bundle(output, manifest, files)
     return manifest
+
+
+def compress(
+    model: Model, options: ExportOptions, progress: Progress = lambda _: None
+) -> tuple[torch.nn.Module, dict | None]:
+    """The pruned network and the record of the training after it: shipped where it is, made here otherwise."""
+    path = recovered_weights(model, options.prune)
+    if path is not None and not options.recover_minutes:
+        return load_checkpoint(path), json.loads(checkpoint_metadata(path)["recovery"])
+    progress(f"{model.name}: prune {options.prune:g}")
+    small = prune(model.network, options.prune).model
+    if not options.recover_minutes:
+        return small, None
+    from edge.compression.recover import recover
+
+    assert options.data is not None
+    progress(f"{model.name}: recover for {options.recover_minutes:g} minutes")
+    minutes, ratio = options.recover_minutes, options.prune
+    return small, recover(small, model.network, options.data, minutes, ratio, seed=options.seed)
 
 
 def segment_samples(model: Model, seconds: float | None) -> int | None:

@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge.bundle import check_golden, open_bundle, snr_db
 from edge.checkpoints import save_checkpoint
@@ -21,6 +23,7 @@ from edge.export.pipeline import ExportOptions, check_options, export_network
 from edge.models.enhancer import Enhancer
 from edge.models.htdemucs import HTDemucs, HTDemucsConfig
 from edge.runtime.graphs import load_graph
+from edge.runtime.streams import EnhancerStream
 from edge.zoo import Model
 
 TINY = HTDemucsConfig(
@@ -74,6 +77,30 @@ def test_weight_bytes_are_what_the_file_holds():
         graph = build_graph(model.network, None, "onnx", precision, [])
         held = sum(len(i.raw_data) for i in onnx.load_from_string(graph.data).graph.initializer)
         assert graph.record.weight_bytes == pytest.approx(held, rel=0.04)
+
+
+@pytest.fixture(scope="module")
+def streamed(tmp_path_factory):
+    """An fp32 enhancer bundle's graph, and the network that it came from."""
+    model = enhancer()
+    folder = tmp_path_factory.mktemp("streamed") / "b"
+    export_network(model, ExportOptions(precision="fp32", formats=("onnx",)), folder)
+    bundle = open_bundle(folder)
+    return bundle.manifest, load_graph(bundle, "onnx"), model.network
+
+
+@given(st.lists(st.integers(1, 700), min_size=1, max_size=12), st.integers(0, 2**31))
+@settings(max_examples=15, deadline=None)
+def test_streaming_the_graph_equals_offline_for_any_chopping(streamed, chunks, seed):
+    manifest, graph, network = streamed
+    audio = (np.random.default_rng(seed).standard_normal(sum(chunks)) * 0.1).astype(np.float32)
+    stream = EnhancerStream(manifest, graph)
+    pieces = [stream.process(part) for part in np.split(audio, np.cumsum(chunks)[:-1])]
+    got = np.concatenate([*pieces, stream.flush()])
+    with torch.inference_mode():
+        expected = network.enhance(torch.from_numpy(audio[None]))[0].numpy()
+    assert got.shape == expected.shape
+    assert np.abs(got - expected).max() < 1e-5
 
 
 @pytest.mark.slow

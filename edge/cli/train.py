@@ -37,6 +37,17 @@ def parser() -> argparse.ArgumentParser:
         run.add_argument("--lr", type=float, help="peak learning rate")
         run.add_argument("--seed", type=int, default=0)
 
+    again = commands.add_parser("recover", help="prune a shipped model and train what is left, taught by the whole")
+    again.add_argument("model", choices=["enhancer", "htdemucs-mini"])
+    again.add_argument("--prune", type=float, default=0.5, metavar="RATIO")
+    again.add_argument("--data", type=Path, default=Path("data"))
+    again.add_argument("--out", type=Path, required=True, help="folder of the run")
+    again.add_argument("--minutes", type=float, required=True, help="training time, all resumptions together")
+    again.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    again.add_argument("--checkpoint", type=Path, help="the unpruned weights (default: the shipped ones)")
+    again.add_argument("--threads", type=int)
+    again.add_argument("--seed", type=int, default=0)
+
     evaluate = commands.add_parser("eval", help="measure a checkpoint on held-out data")
     evaluate.add_argument("model", choices=["enhancer", "htdemucs-mini"])
     evaluate.add_argument("--data", type=Path, default=Path("data"))
@@ -50,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     args = parser().parse_args(argv)
     try:
-        return {"data": _data, "eval": _evaluate}.get(args.command, _train)(args)
+        return {"data": _data, "eval": _evaluate, "recover": _recover}.get(args.command, _train)(args)
     except EdgeError as error:
         print(f"edge-train: {error}", file=sys.stderr)
         return error.exit_code
@@ -98,6 +109,24 @@ def _train(args: argparse.Namespace) -> int:
     schedule = loop.Schedule(minutes=args.minutes, steps=args.steps, seed=args.seed)
     loop.train(task, args.out, schedule, args.resume, args.device)
     print(f"weights: {args.out / (args.command + '.safetensors')}")
+    return 0
+
+
+def _recover(args: argparse.Namespace) -> int:
+    import torch
+
+    from edge.compression.prune import prune
+    from edge.compression.recover import recover
+    from edge.zoo import load_model
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    model = load_model(args.model, [args.checkpoint] if args.checkpoint else [])
+    small = prune(model.network, args.prune).model
+    notes = {"training_data": model.training_data, "weights_license": model.weights_license}
+    options = {"seed": args.seed, "out": args.out, "resume": args.resume, "notes": notes}
+    recover(small, model.network, args.data, args.minutes, args.prune, **options)
+    print(f"weights: {args.out / (args.model + '.safetensors')}")
     return 0
 
 
