@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
+import multiprocessing
+import queue
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from edge import samples
 from edge.atomic import atomic_path
 from edge.audio import AudioReader
 from edge.benchmarks.machine import fingerprint
-from edge.benchmarks.runner import ROUNDS, Case, measure
-from edge.bundle import open_bundle
+from edge.benchmarks.runner import ROUNDS, Case, Result, measure
+from edge.bundle import Manifest, open_bundle
 from edge.errors import EdgeError, InputError
 from edge.export.pipeline import ExportOptions, export_model
 from edge.metrics import sdr, si_sdr
@@ -63,7 +69,7 @@ class ModelReport:
 
 @dataclass(frozen=True)
 class DemoReport:
-    """`machine` is the fingerprint taken before the measurement."""
+    """`machine` is the fingerprint taken at the start."""
 
     machine: dict[str, Any]
     threads: int
@@ -86,45 +92,29 @@ def run_demo(
     Writes bundles/, audio/MODEL/STAGE-FORMAT/ and demo.json. full: ExecuTorch of the unpruned networks too.
     seconds: measuring time of each graph. Raises EdgeError where a step fails.
     """
+    machine = fingerprint()  # its load is that of others: the exports have not begun
     stages = list(_stages(output / "bundles", full))
-    for stage in stages:
-        export_model(stage.model, [], stage.options, stage.bundle, _labelled(stage.stage, progress))
+    _export_all(stages, progress)
     quality = {
         (stage.bundle, format): _run(stage, format, output / "audio", threads, progress)
         for stage in stages
         for format in stage.options.formats
     }
-    cases = [Case(stage.bundle, format) for stage in stages for format in stage.options.formats]
-    machine = fingerprint()
-    result = measure(cases, threads, seconds, lambda label: progress(f"measure: {label}"))
+    result = measure([Case(*graph) for graph in quality], threads, seconds, lambda label: progress(f"measure: {label}"))
     if result.failures:
         case, message, _ = result.failures[0]
         raise EdgeError(f"{case.bundle} ({case.backend}): {message}")
-    speeds = {(Path(r.bundle), r.backend): r for r in result.results}
+    speeds = {(Path(speed.bundle), speed.backend): speed for speed in result.results}
     models = []
     for name in SHIPPED:
-        rows = []
-        recovery = None
-        for stage in (s for s in stages if s.model == name):
-            manifest = open_bundle(stage.bundle).manifest
-            recovery = manifest.compression.recovery or recovery
-            for format in stage.options.formats:
-                graph, speed = manifest.graphs[format], speeds[stage.bundle, format]
-                rows.append(
-                    GraphRow(
-                        stage.stage,
-                        format,
-                        manifest.precision,
-                        manifest.compression.prune_ratio,
-                        int(manifest.compression.parameters.after),
-                        int(manifest.compression.macs_per_second.after),
-                        graph.weight_bytes,
-                        graph.bytes,
-                        quality[stage.bundle, format],
-                        speed.rtf,
-                        speed.rtf_rounds,
-                    )
-                )
+        own = sorted((s for s in stages if s.model == name), key=lambda s: s.stage == "after")
+        manifests = {stage: open_bundle(stage.bundle).manifest for stage in own}
+        rows = [
+            _row(stage.stage, format, manifests[stage], quality[stage.bundle, format], speeds[stage.bundle, format])
+            for stage in own
+            for format in stage.options.formats
+        ]
+        recovery = manifests[own[-1]].compression.recovery
         models.append(ModelReport(name, METRICS[name], _input_quality(name), recovery, rows))
     report = DemoReport(machine, threads, models)
     with atomic_path(output / "demo.json") as temporary:
@@ -132,8 +122,21 @@ def run_demo(
     return report
 
 
-def _labelled(label: str, progress: Progress) -> Progress:
-    return lambda step: progress(f"{label}: {step}")
+def _row(stage: str, format: str, manifest: Manifest, quality: float, speed: Result) -> GraphRow:
+    graph, compression = manifest.graphs[format], manifest.compression
+    return GraphRow(
+        stage,
+        format,
+        manifest.precision,
+        compression.prune_ratio,
+        int(compression.parameters.after),
+        int(compression.macs_per_second.after),
+        graph.weight_bytes,
+        graph.bytes,
+        quality,
+        speed.rtf,
+        speed.rtf_rounds,
+    )
 
 
 def count_steps(full: bool) -> int:
@@ -145,10 +148,37 @@ def count_steps(full: bool) -> int:
 
 
 def _stages(folder: Path, full: bool) -> Iterator[_Stage]:
-    for name in SHIPPED:
-        formats = ("onnx", "executorch") if full else ("onnx",)
-        yield _Stage(name, "before", ExportOptions(precision="fp32", formats=formats), folder / f"{name}-fp32")
+    formats = ("onnx", "executorch") if full else ("onnx",)
+    for name in sorted(SHIPPED, reverse=True):  # the separator first: it takes longest
         yield _Stage(name, "after", ExportOptions(prune=PRUNE), folder / name)
+        yield _Stage(name, "before", ExportOptions(precision="fp32", formats=formats), folder / f"{name}-fp32")
+
+
+def _export_all(stages: list[_Stage], progress: Progress) -> None:
+    """Two exports at a time: most of an export is Python on one core."""
+    context = multiprocessing.get_context("spawn")
+    workers = min(2, fingerprint()["processors"] or 1)
+    with context.Manager() as manager, ProcessPoolExecutor(workers, context) as pool:
+        steps = manager.Queue()
+        running = {pool.submit(_export, stage, steps) for stage in stages}
+        try:
+            while running:
+                done, running = wait(running, timeout=0.5)
+                for future in done:
+                    future.result()
+                while not steps.empty():
+                    progress(steps.get())
+        except BrokenProcessPool as error:
+            raise EdgeError("an export was killed; it needs about 3 GB of free memory") from error
+        finally:
+            for future in running:
+                future.cancel()
+
+
+def _export(stage: _Stage, steps: queue.Queue[str]) -> None:
+    logging.disable(logging.WARNING)  # the exporters' own chatter; failures are raised
+    torch.set_num_threads(1)
+    export_model(stage.model, [], stage.options, stage.bundle, lambda step: steps.put(f"{stage.stage}: {step}"))
 
 
 def _run(stage: _Stage, format: str, folder: Path, threads: int, progress: Progress) -> float:
