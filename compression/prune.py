@@ -47,7 +47,8 @@ def prune(model: nn.Module, ratio: float) -> PruneResult:
     if ratio:
         groups, trace = _recipe(model)
         graph = tp.DependencyGraph()
-        graph.build_dependency(model, **trace)
+        with torch.inference_mode(False), torch.enable_grad():  # the dependencies are read off the autograd graph
+            graph.build_dependency(model, **trace)
         importance = tp.importance.GroupMagnitudeImportance(p=2)
         for group in list(groups(model)):
             widths[group.name] = _prune_group(graph, group, ratio, importance)
