@@ -54,6 +54,9 @@ _FIXED_SETTINGS: dict[str, tuple] = {
 }
 
 
+_POSITIONAL = ("sources", "audio_channels", "channels", "channels_time", "growth", "nfft")
+
+
 def save_checkpoint(path: Path | str, model: nn.Module, metadata: Mapping[str, str] | None = None) -> None:
     """Write `model` (HTDemucs or Enhancer, pruned or not) to a safetensors file, atomically."""
     name = next(n for n, (cls, _) in MODELS.items() if isinstance(model, cls))
@@ -217,11 +220,12 @@ def _read_torch(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     klass = getattr(content["klass"], "path", str(content["klass"]))
     if not klass.endswith("HTDemucs"):
         raise InputError(f"{path}: a checkpoint of another model ({klass}); expected demucs.htdemucs.HTDemucs")
-    if content.get("args"):
-        raise InputError(f"{path}: the checkpoint's network has positional settings, which cannot be read by name")
+    positional = dict(zip(_POSITIONAL, content["args"], strict=False))
+    if len(content["args"]) > len(positional):
+        raise InputError(f"{path}: the checkpoint's network has too many positional settings to be read by name")
     if content["state"].get("__quantized"):
         raise InputError(f"{path}: DiffQ-quantized checkpoints are not supported; use the full-precision one")
-    config = json.dumps(content["kwargs"], default=str)
+    config = json.dumps({**positional, **content["kwargs"]}, default=str)
     return _tensors(path, content["state"]), {
         "model": "htdemucs",
         "config": _fill_defaults(config),

@@ -46,6 +46,14 @@ def test_demucs_package_file_equals_the_demucs_network(tmp_path, over):
     assert set(ours.state_dict()) == set(reference.state_dict())
 
 
+def test_positional_settings(tmp_path):
+    htdemucs = pytest.importorskip("demucs.htdemucs")
+    model = htdemucs.HTDemucs(["a", "b"], 2, 8, bottom_channels=32, t_layers=1, t_heads=4, segment=2)
+    serialize(model, tmp_path / "m.th")
+    ours, _ = load_any(tmp_path / "m.th", "htdemucs")
+    assert ours.config.sources == ("a", "b") and ours.config.channels == 8 and ours.config.segment == 2
+
+
 def test_bare_state_dict_and_half_precision(tmp_path):
     reference = demucs_model(t_heads=8)  # a bare state dict does not tell the head count: 8 as released
     torch.save(reference.state_dict(), tmp_path / "bare.th")
