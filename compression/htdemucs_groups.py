@@ -1,13 +1,14 @@
 """HT Demucs' groups of coupled channels, each seeded on its single-width side (a gated layer is twice as wide)."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch_pruning as tp
 from torch import nn
 
-from edge.compression.groups import ChannelGroup
+from edge.compression.groups import ChannelGroup, kept_heads
 from edge.models.htdemucs import HTDemucs
 from edge.models.transformer import PositionalEmbedding
 
@@ -39,7 +40,9 @@ def prune_seeds(model: HTDemucs) -> Iterator[ChannelGroup]:
         net = model.crosstransformer
         for branch, layers in (("", net.layers), ("t", net.layers_t)):
             for i, layer in enumerate(layers):
-                yield ChannelGroup(f"{branch}heads{i}", layer.attention.q, "out", heads=layer.attention.heads)
+                attention = layer.attention
+                # whole heads: their softmax, over thousands of tokens, costs as much as the products around it
+                yield ChannelGroup(f"{branch}heads{i}", attention.q, "out", attention.heads, whole_heads=True)
                 yield ChannelGroup(f"{branch}ffn{i}", layer.linear1, "out")
 
 
@@ -60,6 +63,18 @@ class PositionalEmbeddingPruner(tp.pruner.BasePruningFunc):
         return len(layer.kept)
 
     get_in_channels = get_out_channels
+
+
+def settle_heads(model: HTDemucs, ratio: float) -> None:
+    """After pruning: tell every attention, and the config, how many heads are left."""
+    c = model.config
+    if not c.t_layers:
+        return
+    net = model.crosstransformer
+    heads = kept_heads(c.t_heads, ratio)
+    for layer in (*net.layers, *net.layers_t):
+        layer.attention.heads = heads
+    model.config = replace(c, t_heads=heads, t_head_dim=c.t_head_dim or net.dim // c.t_heads)
 
 
 def trace_arguments(model: HTDemucs) -> dict[str, Any]:

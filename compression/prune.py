@@ -1,7 +1,7 @@
 """Structured pruning: whole channels leave, so that the network is smaller on any runtime.
 
 torch-pruning's DependencyGraph (Fang et al. 2023, arXiv:2301.12900) finds what is coupled; importance is the group's
-weight magnitude; every group loses the same share, and attention heads are thinned evenly.
+weight magnitude; every group loses the same share.
 """
 
 import copy
@@ -14,7 +14,7 @@ import torch_pruning as tp
 from torch import nn
 
 from edge.compression import enhancer_groups, htdemucs_groups
-from edge.compression.groups import ChannelGroup
+from edge.compression.groups import ChannelGroup, kept_heads, kept_width
 from edge.errors import EdgeError, InputError
 from edge.models.bag import Bag
 from edge.models.enhancer import Enhancer
@@ -52,7 +52,7 @@ def prune(model: nn.Module, ratio: float) -> PruneResult:
         importance = tp.importance.GroupMagnitudeImportance(p=2)
         for group in list(groups(model)):
             widths[group.name] = _prune_group(graph, group, ratio, importance)
-        _settle(model)
+        _settle(model, ratio)
     model.zero_grad()
     return PruneResult(model.eval(), widths)
 
@@ -65,16 +65,12 @@ def _recipe(model: nn.Module) -> tuple[Callable[[Any], Iterator[ChannelGroup]], 
     raise TypeError(f"no channel groups known for {type(model).__name__}")
 
 
-def _settle(model: nn.Module) -> None:
+def _settle(model: nn.Module, ratio: float) -> None:
     """What follows from the new widths beside the layers themselves."""
-    if isinstance(model, Enhancer):
+    if isinstance(model, HTDemucs):
+        htdemucs_groups.settle_heads(model, ratio)
+    elif isinstance(model, Enhancer):
         model.config = enhancer_groups.pruned_config(model)
-
-
-def kept_width(width: int, ratio: float) -> int:
-    """Channels left of `width`: rounded to eighths for vector units where the group is wide enough."""
-    step = 8 if width >= 48 else 4 if width >= 16 else 1
-    return min(width, max(step if width >= 16 else 1, round(width * (1 - ratio) / step) * step))
 
 
 def _prune_group(
@@ -84,20 +80,29 @@ def _prune_group(
     out = group.side == "out"
     width = pruner.get_out_channels(group.module) if out else pruner.get_in_channels(group.module)
     function = pruner.prune_out_channels if out else pruner.prune_in_channels
-    head = width // group.heads
-    kept = kept_width(head, ratio)
-    if kept == head:
-        return width, width
     score = importance(graph.get_pruning_group(group.module, function, idxs=list(range(width))))
     if score is None or len(score) != width:
         raise EdgeError(f"pruning: group {group.name} has no importance of its own width {width}")
-    drop = [
-        start + int(i)
-        for start in range(0, width, head)
-        for i in torch.argsort(score[start : start + head])[: head - kept]
-    ]
-    coupled = graph.get_pruning_group(group.module, function, idxs=sorted(drop))
+    keep = _kept_channels(score, group, ratio)
+    drop = [i for i in range(width) if i not in keep]
+    if not drop:
+        return width, width
+    coupled = graph.get_pruning_group(group.module, function, idxs=drop)
     if not graph.check_pruning_group(coupled):
         raise EdgeError(f"pruning: group {group.name} would lose all of its channels")
     coupled.prune()
-    return width, kept * group.heads
+    return width, len(keep)
+
+
+def _kept_channels(score: torch.Tensor, group: ChannelGroup, ratio: float) -> set[int]:
+    """The most important channels: of the whole group, or of each head that stays."""
+    per_head = score.reshape(group.heads, -1)
+    heads, width = per_head.shape
+    if group.whole_heads:
+        left = kept_heads(heads, ratio)
+        chosen = torch.argsort(per_head.sum(1), descending=True)[:left].tolist()
+        width = kept_width(width, 1 - heads * (1 - ratio) / left)
+    else:
+        chosen, width = list(range(heads)), kept_width(width, ratio)
+    best = torch.argsort(per_head, dim=1, descending=True)[:, :width].tolist()
+    return {head * per_head.shape[1] + i for head in chosen for i in best[head]}

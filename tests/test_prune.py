@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from edge.checkpoints import load_checkpoint, save_checkpoint
 from edge.compression.cost import macs_per_second, parameters
-from edge.compression.prune import kept_width, prune
+from edge.compression.groups import kept_heads, kept_width
+from edge.compression.prune import prune
 from edge.errors import InputError
 from edge.models.enhancer import Enhancer
 from edge.models.htdemucs import HTDEMUCS_MINI, HTDemucs, HTDemucsConfig
@@ -51,7 +52,7 @@ def test_known_cost():
     assert macs_per_second(model).layers / 1e9 == pytest.approx(16.0, rel=0.02)
 
 
-def test_keeps_the_largest_channels_and_the_head_count():
+def test_keeps_the_largest_channels_and_heads():
     torch.manual_seed(0)
     model = HTDemucs(HTDEMUCS_MINI).eval()
     layer = model.crosstransformer.layers[0]
@@ -59,11 +60,15 @@ def test_keeps_the_largest_channels_and_the_head_count():
         layer.linear1.weight[::2] *= 1e-3
         layer.linear1.bias[::2] = 0
         layer.linear2.weight[:, ::2] *= 1e-3
+        for part in (layer.attention.q, layer.attention.k, layer.attention.v):  # the first and third of four heads
+            part.weight.reshape(4, -1)[::2] *= 1e-3
+        kept_q = layer.attention.q.weight.reshape(4, -1)[1::2].clone().reshape(64, -1)
     result = prune(model, 0.5)
     small = result.model.crosstransformer.layers[0]
     assert small.linear1.out_features == layer.linear1.out_features // 2
     assert small.linear1.weight.norm(dim=1).min() > 0.05
-    assert small.attention.heads == layer.attention.heads
+    assert small.attention.heads == result.model.config.t_heads == 2
+    assert torch.equal(small.attention.q.weight, kept_q[:, result.model.crosstransformer.pos.kept])
     assert small.attention.scale == layer.attention.scale
     assert len(result.model.crosstransformer.pos.kept) == small.linear1.in_features
 
@@ -85,6 +90,13 @@ def test_pruned_network_prunes_and_trains_on():
     loss.backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in small.parameters())
     assert copy.deepcopy(small) is not small
+
+
+@given(st.integers(1, 16), st.floats(0, 0.9))
+def test_kept_heads(heads, ratio):
+    kept = kept_heads(heads, ratio)
+    assert 1 <= kept <= heads and kept >= heads * (1 - ratio) - 1e-5
+    assert kept_heads(heads, 0) == heads
 
 
 @given(st.integers(1, 512), st.floats(0, 0.9))

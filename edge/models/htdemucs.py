@@ -46,6 +46,7 @@ class HTDemucsConfig:
     t_max_period: float = 10000.0
     t_weight_pos_embed: float = 1.0
     t_scale_init: float = 1e-4
+    t_head_dim: int = 0  # trained width of a head; 0: the transformer's width / t_heads, as long as no head is pruned
 
     @property
     def segment_samples(self) -> int:
@@ -137,6 +138,7 @@ class HTDemucs(nn.Module):
                 c.t_max_period,
                 c.t_weight_pos_embed,
                 c.t_scale_init,
+                c.t_head_dim or dim // c.t_heads,
             )
         self._rescale(0.1)
 

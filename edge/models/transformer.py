@@ -50,10 +50,10 @@ class Attention(nn.Module):
     v are Linears of their own, which pruning thins and exporters delegate.
     """
 
-    def __init__(self, dim: int, heads: int):
+    def __init__(self, dim: int, heads: int, head_dim: int):
         super().__init__()
         self.heads = heads
-        self.scale = (dim // heads) ** -0.5  # the trained scale: it must not follow a pruned head
+        self.scale = head_dim**-0.5  # the trained scale: it must not follow a pruned head
         self.q, self.k, self.v = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.out_proj = nn.Linear(dim, dim)
         self.register_load_state_dict_pre_hook(self._split)
@@ -92,14 +92,14 @@ class TokenGroupNorm(nn.GroupNorm):
 class TransformerLayer(nn.Module):
     """Pre-norm layer: self-attention, or cross-attention to the other branch, then a feed-forward network."""
 
-    def __init__(self, dim: int, heads: int, hidden: int, cross: bool, scale_init: float):
+    def __init__(self, dim: int, heads: int, head_dim: int, hidden: int, cross: bool, scale_init: float):
         super().__init__()
         self.cross = cross
         if cross:
-            self.cross_attn = Attention(dim, heads)
+            self.cross_attn = Attention(dim, heads, head_dim)
             self.norm3 = nn.LayerNorm(dim)
         else:
-            self.self_attn = Attention(dim, heads)
+            self.self_attn = Attention(dim, heads, head_dim)
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.linear1, self.linear2 = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
         self.norm_out = TokenGroupNorm(1, dim)
@@ -136,14 +136,15 @@ class CrossTransformer(nn.Module):
         max_period: float,
         position_weight: float,
         scale_init: float,
+        head_dim: int,
     ):
         super().__init__()
         hidden = int(dim * hidden_scale)
         self.dim, self.max_period, self.position_weight = dim, max_period, position_weight
         self.norm_in, self.norm_in_t = nn.LayerNorm(dim), nn.LayerNorm(dim)
         cross = [(i % 2 == 0) == cross_first for i in range(layers)]
-        self.layers = nn.ModuleList(TransformerLayer(dim, heads, hidden, c, scale_init) for c in cross)
-        self.layers_t = nn.ModuleList(TransformerLayer(dim, heads, hidden, c, scale_init) for c in cross)
+        self.layers = nn.ModuleList(TransformerLayer(dim, heads, head_dim, hidden, c, scale_init) for c in cross)
+        self.layers_t = nn.ModuleList(TransformerLayer(dim, heads, head_dim, hidden, c, scale_init) for c in cross)
         self.pos, self.pos_t = PositionalEmbedding(dim), PositionalEmbedding(dim)
 
     def tables(self, freqs: int, frames: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
