@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from edge.bundle import Bundle, check_golden, open_bundle
+from edge.bundle import Bundle, open_bundle
 from edge.errors import EdgeError
 from edge.manifest import Manifest
+from edge.runtime.golden import check_golden
 from edge.runtime.graphs import Graph, import_backend, load_graph
 
 

@@ -1,13 +1,16 @@
 """int8 for ExecuTorch: PT2E quantization with the XNNPACK quantizer, on an exported graph."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import torch
 from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+    QuantizationConfig,
     XNNPACKQuantizer,
     get_symmetric_quantization_config,
 )
 from torch import nn
+from torchao.quantization.pt2e.observer import MinMaxObserver, PerChannelMinMaxObserver
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from torchao.quantization.pt2e.quantizer import ComposableQuantizer
 
@@ -26,6 +29,32 @@ def module_of(node: torch.fx.Node) -> str:
     return list(stack.values())[-1][0] if stack else ""
 
 
+class _LayerQuantizer(XNNPACKQuantizer):
+    """Annotates the weighted layers it was told of and nothing else.
+
+    The base class also annotates concatenations, whatever the filter says, and lets scales spread from them: the
+    STFT's frames would become int8, with slices that XNNPACK refuses to load.
+    """
+
+    def annotate(self, model: torch.fx.GraphModule) -> torch.fx.GraphModule:
+        ours = {n for n in model.graph.nodes if "quantization_annotation" in n.meta}
+        super().annotate(model)
+        for node in model.graph.nodes:
+            if node.op == "call_function" and node.target not in _WEIGHTED and node not in ours:
+                node.meta.pop("quantization_annotation", None)
+        return model
+
+
+def _config(dynamic: bool) -> QuantizationConfig:
+    """Symmetric per-channel int8 weights whose scales may be small (LayerScale is folded in), min-max activations."""
+    config = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=dynamic)
+    weight = replace(config.weight, observer_or_fake_quant_ctr=PerChannelMinMaxObserver.with_args(eps=2**-24))
+    if dynamic:
+        return replace(config, weight=weight)
+    activation = replace(config.input_activation, observer_or_fake_quant_ctr=MinMaxObserver.with_args(eps=2**-16))
+    return replace(config, weight=weight, input_activation=activation, output_activation=activation)
+
+
 def _quantizer(names: set[str], dynamic: bool) -> XNNPACKQuantizer:
     def wanted(node: torch.fx.Node) -> bool:
         # weights and biases carry no module stack: a filter that rejects them silently drops every convolution
@@ -33,8 +62,7 @@ def _quantizer(names: set[str], dynamic: bool) -> XNNPACKQuantizer:
             return True
         return node.target in _WEIGHTED and module_of(node) in names
 
-    config = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=dynamic)
-    return XNNPACKQuantizer().set_global(config).set_filter_function(wanted)
+    return _LayerQuantizer().set_global(_config(dynamic)).set_filter_function(wanted)
 
 
 def quantize_pt2e(

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import uuid
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -55,8 +55,6 @@ __all__ = [
     "Manifest",
     "Quality",
     "TensorSpec",
-    "check_golden",
-    "golden_output",
     "open_bundle",
     "snr_db",
     "write_bundle",
@@ -151,57 +149,6 @@ def write_bundle(directory: str | Path, manifest: Manifest, files: Mapping[str, 
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return target
-
-
-def golden_output(manifest: Manifest, audio: np.ndarray, run: Callable) -> np.ndarray:
-    """What a graph makes of the golden input, strided as it is stored.
-
-    `run(list of arrays) -> list of arrays` is the graph in the order of manifest.inputs and outputs; `audio`
-    is float32 `(channels, n)` (separate: tiled along time to the segment) or `(n,)` (enhance: fed hop by hop
-    from zero state). Returns float32 `(sources, channels, m)` or `(m,)`.
-    """
-    stride = manifest.golden.stride
-    if manifest.task == "separate":
-        assert manifest.segment is not None
-        repeats = -(-manifest.segment // audio.shape[-1])
-        mix = np.tile(audio, (1, repeats))[None, :, : manifest.segment]
-        return np.asarray(run([np.ascontiguousarray(mix, np.float32)])[0])[0, ..., ::stride].copy()
-    states = [np.zeros(s.shape, s.dtype) for s in manifest.states]
-    pieces = []
-    for start in range(0, len(audio), manifest.hop):
-        frame = np.ascontiguousarray(audio[None, start : start + manifest.hop], np.float32)
-        enhanced, *states = run([frame, *states])
-        pieces.append(np.array(enhanced[0]))
-    return np.concatenate(pieces)[::stride]
-
-
-def check_golden(bundle: Bundle, format: str, run: Callable | None = None, threads: int = 1) -> float:
-    """SNR in dB of this machine's output against the bundle's golden output for `format`.
-
-    `run` is the loaded graph (default: load it here, with `threads`). Raises EdgeError where the SNR is below
-    the bundle's limit, InputError where the bundle has no golden output for the format.
-    """
-    golden = bundle.manifest.golden
-    if format not in golden.outputs:
-        raise InputError(f"{bundle.path}: the bundle has no golden output for {format}; export it again")
-    if run is None:
-        from edge.runtime.graphs import load_graph
-
-        run = load_graph(bundle, format, threads)
-    expected = golden.outputs[format]
-    output = golden_output(bundle.manifest, bundle.read_f32(golden.input.file, golden.input.shape), run)
-    reference = bundle.read_f32(expected.file, expected.shape)
-    if output.shape != reference.shape:
-        raise EdgeError(
-            f"{bundle.path}: golden check of {format}: got {output.shape}, expected {reference.shape}"
-        )
-    snr = snr_db(reference, output)
-    if not snr >= expected.min_snr_db:
-        raise EdgeError(
-            f"{bundle.path}: golden check of {format} failed: {snr:.1f} dB SNR, at least "
-            f"{expected.min_snr_db:.1f} dB needed; this machine does not run the graph as exported"
-        )
-    return snr
 
 
 def snr_db(reference: np.ndarray, estimate: np.ndarray) -> float:

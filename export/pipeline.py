@@ -22,7 +22,6 @@ from edge.bundle import (
     GoldenOutput,
     Manifest,
     Quality,
-    golden_output,
     snr_db,
     write_bundle,
 )
@@ -34,6 +33,7 @@ from edge.export.card import model_card
 from edge.export.graph import BuiltGraph, build_graph, check_formats, signature
 from edge.export.quality import measure_quality, song_statistics
 from edge.models.enhancer import Enhancer
+from edge.runtime.golden import golden_output
 from edge.runtime.graphs import Graph, load_graph
 from edge.zoo import Model, load_model, recovered_weights
 

@@ -18,10 +18,10 @@ from edge.bundle import (
     Manifest,
     Quality,
     TensorSpec,
-    golden_output,
     open_bundle,
     write_bundle,
 )
+from edge.runtime.golden import golden_output
 
 SOURCES = ["drums", "bass", "other", "vocals"]
 GAINS = np.array([0.1, 0.2, 0.3, 0.4], np.float32)

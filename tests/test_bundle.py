@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from conftest import GAINS, make_bundle, onnx_run
 
-from edge.bundle import check_golden, open_bundle, snr_db, write_bundle
+from edge.bundle import open_bundle, snr_db, write_bundle
 from edge.errors import EdgeError, InputError
 from edge.manifest import parse_manifest, safe_relative
+from edge.runtime.golden import check_golden
 
 
 @pytest.fixture

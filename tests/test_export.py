@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.bundle import check_golden, open_bundle, snr_db
+from edge.bundle import open_bundle, snr_db
 from edge.checkpoints import save_checkpoint
 from edge.compression.int8 import plan_precision, require_all
 from edge.errors import EdgeError, InputError
@@ -22,6 +22,7 @@ from edge.export.lower import lower
 from edge.export.pipeline import ExportOptions, check_options, export_network
 from edge.models.enhancer import Enhancer
 from edge.models.htdemucs import HTDemucs, HTDemucsConfig
+from edge.runtime.golden import check_golden
 from edge.runtime.graphs import load_graph
 from edge.runtime.streams import EnhancerStream
 from edge.zoo import Model

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from conftest import GAINS, HOP, SEGMENT, make_bundle
 
-from edge.bundle import check_golden, open_bundle
+from edge.bundle import open_bundle
 from edge.errors import EdgeError, InputError
 from edge.runtime import graphs
+from edge.runtime.golden import check_golden
 from edge.runtime.graphs import default_backend, load_graph
 
 BACKENDS = ["onnx", "executorch"]
