@@ -117,6 +117,24 @@ def test_executorch_bundle(make, precision, tmp_path):
     assert ops["delegated"] > 100 * sum(v for k, v in ops.items() if k not in ("delegated", "subgraphs"))
 
 
+def test_executorch_int8_stays_on_the_layers_asked_for():
+    from edge.compression.int8_executorch import _WEIGHTED, quantize_pt2e
+
+    segment = 16384
+    lowered = lower(separator().network, segment, "executorch")
+    plan = plan_precision(lowered, "int8")
+    audio = torch.randn(1, 2, segment, generator=torch.Generator().manual_seed(0)) * 0.3
+    quantized, achieved = quantize_pt2e(lowered, plan, (audio,), [(audio,)])
+    require_all(plan, achieved, "graph")
+    for node in quantized.graph.nodes:
+        if "quantized_decomposed.dequantize_per_tensor" not in str(node.target):
+            continue
+        source = node.args[0].args[0]  # of the quantize node before it
+        assert source.target in _WEIGHTED or all(user.target in _WEIGHTED for user in node.users)
+    with torch.inference_mode():
+        assert snr_db(lowered(audio).numpy(), quantized(audio).numpy()) > 20
+
+
 def test_segment_option_and_states(tmp_path):
     model = separator()
     export_network(model, ExportOptions(precision="fp32", formats=("onnx",), segment=0.75), tmp_path / "b.edge")
