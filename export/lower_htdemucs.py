@@ -14,7 +14,7 @@ from edge.export.delegable import (
     as_conv2d,
     full_mean,
 )
-from edge.export.dft import STFT, InverseSTFT, bin_weights, reflected_hops
+from edge.export.dft import STFT, InverseSTFT, WindowedPhases, bin_weights, reflected_hops
 from edge.models.htdemucs import HTDemucs
 from edge.models.transformer import CrossTransformer, positions_2d
 
@@ -79,10 +79,10 @@ class LoweredHTDemucs(nn.Module):
         self.segment, self.nfft, self.hop = segment, c.nfft, c.nfft // 4
         self.frames = math.ceil(segment / self.hop)
         self.sources, self.channels = len(c.sources), c.audio_channels
-        self.stft, self.istft = STFT(c.nfft, self.frames), InverseSTFT(c.nfft, self.frames)
-        for part in (self.stft, self.istft):
-            for layer in (part.first, part.second):
-                layer.keep_float = "STFT"  # type: ignore[assignment]
+        phases = WindowedPhases(c.nfft)
+        self.stft, self.istft = STFT(phases, self.frames), InverseSTFT(phases, self.frames)
+        for columns in (self.stft.columns, self.istft.columns):
+            columns.keep_float = "STFT"  # type: ignore[assignment]
         self.register_buffer("bin_weights", bin_weights(c.nfft))
 
         self.encoder = nn.ModuleList(Encoder(layer, target) for layer in model.encoder)

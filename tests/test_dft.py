@@ -6,7 +6,7 @@ import torch
 from scipy.signal import ShortTimeFFT
 from scipy.signal.windows import hann
 
-from edge.export.dft import STFT, InverseSTFT, bin_weights, reflected_hops
+from edge.export.dft import STFT, InverseSTFT, WindowedPhases, bin_weights, reflected_hops
 from edge.models.spectrogram import istft, stft
 
 
@@ -16,10 +16,10 @@ def test_matches_fft(nfft, length):
     mix = torch.randn(1, 2, length)
     hop, frames = nfft // 4, -(-length // (nfft // 4))
     expected = stft(mix, nfft)
-    got = STFT(nfft, frames)(reflected_hops(mix, frames, hop))
+    got = STFT(WindowedPhases(nfft), frames)(reflected_hops(mix, frames, hop))
     assert torch.allclose(got, expected, atol=2e-5)
     spec = torch.randn_like(expected)
-    wave = InverseSTFT(nfft, frames)(spec * bin_weights(nfft)).reshape(1, 2, -1)
+    wave = InverseSTFT(WindowedPhases(nfft), frames)(spec * bin_weights(nfft)).reshape(1, 2, -1)
     pad = hop // 2 * 3
     assert torch.allclose(wave[..., pad : pad + length], istft(spec, length), atol=2e-5)
 
