@@ -14,7 +14,7 @@ from edge.models.htdemucs import HTDemucs
 
 # matrices that a lowered graph holds but nobody trained: counted as constants, not as weights
 _LAYER_OPS = (torch.ops.aten.convolution, torch.ops.aten.mm, torch.ops.aten.addmm)
-_CONSTANT = ("STFT", "norm statistics")
+_CONSTANT = ("norm statistics",)
 
 
 def parameters(model: nn.Module) -> int:
@@ -67,7 +67,7 @@ def macs_per_second(model: nn.Module, segment: int | None = None) -> Macs:
 def weight_bytes(module: nn.Module, plan: list[PlannedLayer]) -> int:
     """Bytes of a lowered module's learned weights under `plan`: int8 weights with a float scale an output channel.
 
-    The STFT's matrices, norm-statistics forms and positional tables are constants of the method and not counted.
+    The STFT's tables, norm-statistics forms and positional tables are constants of the method and not counted.
     """
     total = 4 * sum(p.numel() for p in module.parameters())
     for layer in plan:

@@ -2,7 +2,7 @@
 
 A DFT of N = n * n points runs in two stages of n-point DFTs with twiddle factors between them (Cooley & Tukey 1965):
 with N = 4096 that is 64 x 64, a few thousand constants instead of the 16 million of one big matrix. Real arithmetic,
-static shapes; only Linear, multiply, add, transpose and padding, which every runtime delegates.
+static shapes; only matrix products, multiply, add, transpose and padding, which every runtime delegates.
 """
 
 import math
@@ -12,13 +12,16 @@ from torch import nn
 from torch.nn import functional as F
 
 
-def _complex_rows(phase: torch.Tensor) -> nn.Linear:
-    """The Linear that multiplies (re, im) halves of the last axis by exp(i phase): (rows, columns) of phase."""
+def _rows(phase: torch.Tensor, interleave_out: bool) -> torch.Tensor:
+    """Real matrix of exp(i phase), (rows, columns) of phase: one side (re, im) halves, the other (re, im) pairs.
+
+    interleave_out: the rows are pairs [r re, r im] and the columns halves; else the other way round.
+    """
     cos, sin = phase.cos(), phase.sin()
-    weight = torch.cat([torch.cat([cos, -sin], 1), torch.cat([sin, cos], 1)], 0).float()
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
-    layer.weight = nn.Parameter(weight, requires_grad=False)
-    return layer
+    blocks = torch.stack([torch.stack([cos, -sin]), torch.stack([sin, cos])])  # (out part, in part, rows, columns)
+    rows, columns = phase.shape
+    order = (2, 0, 1, 3) if interleave_out else (0, 2, 3, 1)
+    return blocks.permute(order).reshape(2 * rows, 2 * columns).float()
 
 
 class WindowedPhases(nn.Module):
@@ -38,37 +41,42 @@ class WindowedPhases(nn.Module):
         for name, phase in (("coarse", 2 * math.pi / n * product), ("fine", 2 * math.pi / nfft * product)):
             self.register_buffer(f"{name}_cos", phase.cos().float())
             self.register_buffer(f"{name}_sin", phase.sin().float())
-        self.register_buffer("window", torch.hann_window(nfft, dtype=torch.float64).float().reshape(n, n))
+        window = torch.hann_window(nfft, dtype=torch.float64).reshape(n, n)  # [a, b]
+        self.register_buffer("window", window.t().float().contiguous())
 
-    def forward(self, inverse: bool, gain: float) -> torch.Tensor:
-        """(b, a, [q re, q im]) with negative phases, or for the inverse (b, [q re, -q im], a) with positive ones."""
+    def forward(self, inverse: bool, gain: float, copies: int) -> torch.Tensor:
+        """(copies * b, (re q, im q), a) with negative phases; the inverse (copies * b, a, (re q, -im q)), positive."""
         n = self.n
-        fine = (n, n, 1) if inverse else (n, 1, n)
-        window = (self.window * gain).permute(1, 0).reshape((n, 1, n) if inverse else (n, n, 1))
+        fine, over_a = ((n, 1, n), (n, n, 1)) if inverse else ((n, n, 1), (n, 1, n))
+        window = (self.window * gain).reshape(over_a)
         cos_b, sin_b = self.fine_cos.reshape(fine) * window, self.fine_sin.reshape(fine) * window
         cos_a, sin_a = self.coarse_cos.reshape(1, n, n), self.coarse_sin.reshape(1, n, n)
         cos = cos_a * cos_b - sin_a * sin_b
         minus_sin = -(sin_a * cos_b) - cos_a * sin_b
-        return torch.cat([cos, minus_sin], 1 if inverse else 2)
+        return torch.cat([torch.cat([cos, minus_sin], 2 if inverse else 1)] * copies, 0)
 
 
 class STFT(nn.Module):
-    """(C, 1, frames + 3, hop) padded hops -> (1, 2C, nfft/2, frames), as `edge.models.spectrogram.stft`."""
+    """(C, 1, frames + 3, hop) padded hops -> (1, 2C, nfft/2, frames), as `edge.models.spectrogram.stft`.
+
+    Frames stay the last axis and products come from the left, so that nothing large is ever transposed.
+    """
 
     def __init__(self, phases: WindowedPhases, frames: int):
         super().__init__()
         self.phases, self.n, self.frames = phases, phases.n, frames
         index = torch.arange(self.n, dtype=torch.float64)
-        self.columns = _complex_rows(-2 * math.pi / self.n * index[: self.n // 2, None] * index)  # [p, b]
+        phase = -2 * math.pi / self.n * index[: self.n // 2, None] * index  # [p, b]
+        self.register_buffer("columns", _rows(phase, interleave_out=False)[None])
 
     def forward(self, hops: torch.Tensor) -> torch.Tensor:
         channels, n, t = hops.shape[0], self.n, self.frames
-        frames = torch.cat([hops[:, :, i : i + t] for i in range(4)], -1)  # (C, 1, T, nfft), sample n a + b
-        x = frames.reshape(channels * t, n, n).permute(2, 0, 1)  # [b, frame, a]
-        x = torch.bmm(x, self.phases(False, 1 / n))  # [b, frame, (re q, im q)]
-        x = x.reshape(n, channels * t, 2, n).permute(1, 3, 2, 0).reshape(channels * t, n, 2 * n)  # [q, (re b, im b)]
-        x = self.columns(x).reshape(channels, t, n, n)  # [q, (re p, im p)], bin n p + q
-        return x.permute(0, 3, 2, 1).reshape(1, 2 * channels, n * n // 2, t)
+        x = hops.reshape(channels, t + 3, n // 4, n).permute(0, 3, 2, 1)  # sample n a + b of a hop as [b, a, hop]
+        x = torch.cat([x[..., i : i + t] for i in range(4)], 2)  # (C, b, a, frame)
+        x = torch.bmm(self.phases(False, 1 / n, channels), x.reshape(channels * n, n, t))  # [b, (re q, im q), frame]
+        x = x.reshape(channels, 2 * n, n * t)  # [(b re, b im), (q, frame)]
+        x = torch.bmm(torch.cat([self.columns] * channels, 0), x)  # [(re p, im p), (q, frame)], bin n p + q
+        return x.reshape(1, 2 * channels, n * n // 2, t)
 
 
 class InverseSTFT(nn.Module):
@@ -81,19 +89,20 @@ class InverseSTFT(nn.Module):
         super().__init__()
         self.phases, self.n, self.frames = phases, phases.n, frames
         index = torch.arange(self.n, dtype=torch.float64)
-        self.columns = _complex_rows(2 * math.pi / self.n * index[:, None] * index[: self.n // 2])  # [b, p]
+        phase = 2 * math.pi / self.n * index[:, None] * index[: self.n // 2]  # [b, p]
+        self.register_buffer("columns", _rows(phase, interleave_out=True)[None])
 
     def forward(self, spec: torch.Tensor) -> torch.Tensor:
         channels, n, t = spec.shape[1] // 2, self.n, self.frames
-        x = spec.reshape(channels, n, n, t).permute(0, 3, 2, 1)  # [frame, q, (re p, im p)]
-        x = self.columns(x).reshape(channels * t, n, 2, n)  # [frame, q, re or im, b]
-        x = x.permute(3, 0, 2, 1).reshape(n, channels * t, 2 * n)  # [b, frame, (re q, im q)]
+        x = spec.reshape(channels, n, n * t)  # [(re p, im p), (q, frame)]
+        x = torch.bmm(torch.cat([self.columns] * channels, 0), x)  # [(b re, b im), (q, frame)]
+        x = x.reshape(channels * n, 2 * n, t)  # [b, (re q, im q), frame]
         # Hann squared at hop nfft/4 overlaps to 1.5; both halves of the spectrum count, hence 2
-        x = torch.bmm(x, self.phases(True, 2 / 1.5 / n)).reshape(n, channels, t, n)  # [b, channel, frame, a]
+        x = torch.bmm(self.phases(True, 2 / 1.5 / n, channels), x).reshape(channels, n, n, t)  # [b, a, frame]
         quarter = n // 4
-        parts = [F.pad(x[..., i * quarter : (i + 1) * quarter], (0, 0, i, 3 - i)) for i in range(4)]
-        hops = (parts[0] + parts[1]) + (parts[2] + parts[3])  # [b, channel, hop, a]
-        return hops.permute(1, 2, 3, 0).reshape(channels, 1, t + 3, n * quarter)
+        parts = [F.pad(x[:, :, i * quarter : (i + 1) * quarter], (i, 3 - i)) for i in range(4)]
+        hops = (parts[0] + parts[1]) + (parts[2] + parts[3])  # [b, a, hop]
+        return hops.permute(0, 3, 2, 1).reshape(channels, 1, t + 3, n * quarter)
 
 
 def bin_weights(nfft: int) -> torch.Tensor:

@@ -81,8 +81,6 @@ class LoweredHTDemucs(nn.Module):
         self.sources, self.channels = len(c.sources), c.audio_channels
         phases = WindowedPhases(c.nfft)
         self.stft, self.istft = STFT(phases, self.frames), InverseSTFT(phases, self.frames)
-        for columns in (self.stft.columns, self.istft.columns):
-            columns.keep_float = "STFT"  # type: ignore[assignment]
         self.register_buffer("bin_weights", bin_weights(c.nfft))
 
         self.encoder = nn.ModuleList(Encoder(layer, target) for layer in model.encoder)
