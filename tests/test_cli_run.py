@@ -97,7 +97,14 @@ def test_interruption_leaves_nothing(enhancer_path, tmp_path):
     soundfile.write(tmp_path / "long.wav", np.zeros(16_000 * 1800, np.float32), 16000, "PCM_16")
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         command = [sys.executable, "-m", "edge.cli.run", str(enhancer_path), "long.wav"]
-        process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        # a test run in the background of a shell ignores SIGINT, and its children would too
+        process = subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
         until = time.monotonic() + 30
         while len(os.listdir(tmp_path)) == 1 and time.monotonic() < until:  # until the temporary file is there
             time.sleep(0.01)
