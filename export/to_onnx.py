@@ -63,7 +63,7 @@ def to_onnx(
 
 
 def _should_fold(node: onnx_ir.Node) -> bool | None:
-    return False if node.op_type in ("Mul", "Add") else None
+    return False if node.op_type in ("Mul", "Add", "Concat") else None
 
 
 def strip_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
