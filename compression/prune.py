@@ -31,13 +31,18 @@ class PruneResult:
     widths: dict[str, tuple[int, int]]
 
 
+def check_ratio(ratio: float) -> None:
+    """Raises InputError where `ratio` is no share of channels that can be removed."""
+    if not 0 <= ratio <= MAX_RATIO:
+        raise InputError(f"the prune ratio must lie between 0 and {MAX_RATIO}, not {ratio}")
+
+
 def prune(model: nn.Module, ratio: float) -> PruneResult:
     """Remove about `ratio` of the channels of an HTDemucs or Enhancer; the model given stays as it is.
 
     ratio: in [0, 0.9]; parameters and MACs fall by about 1 - (1 - ratio)^2. Raises InputError for another ratio.
     """
-    if not 0 <= ratio <= MAX_RATIO:
-        raise InputError(f"the prune ratio must lie between 0 and {MAX_RATIO}, not {ratio}")
+    check_ratio(ratio)
     if isinstance(model, Bag):
         results = [prune(member, ratio) for member in model.models]
         widths = {f"{i}.{k}": v for i, result in enumerate(results) for k, v in result.widths.items()}

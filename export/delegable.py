@@ -19,11 +19,9 @@ from edge.models import hybrid, transformer
 Target = Literal["onnx", "executorch"]
 
 
-def as_conv2d(conv: nn.Conv1d | nn.Conv2d, rows: slice = slice(None), scale: torch.Tensor | None = None) -> nn.Conv2d:
-    """The convolution as Conv2d (height one for Conv1d), cut to some output channels, their weights scaled."""
+def as_conv2d(conv: nn.Conv1d | nn.Conv2d, rows: slice = slice(None)) -> nn.Conv2d:
+    """The convolution as Conv2d (height one for Conv1d), cut to some output channels."""
     weight, bias = conv.weight.detach()[rows], conv.bias.detach()[rows]
-    if scale is not None:
-        weight, bias = weight * scale.reshape(-1, *[1] * (weight.dim() - 1)), bias * scale
     one_d = isinstance(conv, nn.Conv1d)
     lift = (lambda pair: (1, *pair)) if one_d else (lambda pair: tuple(pair))
     out = nn.Conv2d(

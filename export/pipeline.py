@@ -27,7 +27,7 @@ from edge.bundle import (
 )
 from edge.checkpoints import checkpoint_metadata, load_checkpoint
 from edge.compression.cost import macs_per_second, parameters
-from edge.compression.prune import prune
+from edge.compression.prune import check_ratio, prune
 from edge.errors import EdgeError, InputError
 from edge.export.card import model_card
 from edge.export.graph import BuiltGraph, build_graph, check_formats, signature
@@ -75,8 +75,7 @@ def check_options(options: ExportOptions) -> None:
     check_formats(options.formats)
     if options.precision not in MIN_PARITY_DB:
         raise InputError(f"unknown precision {options.precision!r}; known: fp32, int8")
-    if not 0 <= options.prune <= 0.9:
-        raise InputError(f"the prune ratio must lie between 0 and 0.9, not {options.prune}")
+    check_ratio(options.prune)
     if options.recover_minutes and options.data is None:
         raise InputError("--recover needs training data: give --data DIR (see edge-train data)")
 
@@ -103,7 +102,7 @@ def export_network(model: Model, options: ExportOptions, output: Path, progress:
         threads = torch.get_num_threads()
         runs = {target: load_graph(draft, target, threads) for target in graphs}
         progress(f"{name}: check against torch")
-        parity = {target: _parity(model, small, segment, run, calibration) for target, run in runs.items()}
+        parity = {target: _parity(small, segment, run, calibration) for target, run in runs.items()}
         for target, snr in parity.items():
             if not snr >= MIN_PARITY_DB[options.precision]:
                 raise EdgeError(f"{name}: the {target} graph does not reproduce the network ({snr:.1f} dB SNR)")
@@ -179,9 +178,7 @@ def calibration_audio(model: Model, segment: int | None, seed: int) -> list[np.n
     return [np.ascontiguousarray(clip, np.float32) for clip in clips]
 
 
-def _parity(
-    model: Model, network: torch.nn.Module, segment: int | None, run: Graph, calibration: list[np.ndarray]
-) -> float:
+def _parity(network: torch.nn.Module, segment: int | None, run: Graph, calibration: list[np.ndarray]) -> float:
     """SNR in dB of the graph against the torch network that it came from, on real audio."""
     with torch.inference_mode():
         if segment is not None:

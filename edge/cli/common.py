@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import logging
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ from typing import Any, NoReturn
 from tqdm import tqdm
 
 from edge import __version__
-from edge.errors import EdgeError
+from edge.errors import EdgeError, InputError
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -55,6 +56,15 @@ def fail(name: str, error: object, code: int) -> int:
     """Print `NAME: error: ...` as one line on stderr and return `code`."""
     print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
     return code
+
+
+def enter_workbench(name: str) -> None:
+    """Before anything that needs torch: InputError where it is not installed; silences the exporters' own chatter."""
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise InputError(f'{name} needs the workbench: pip install "stem-edge[export]"') from error
+    logging.disable(logging.WARNING)  # failures are raised
 
 
 def make_parser(name: str, description: str, examples: str) -> argparse.ArgumentParser:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import logging
 import sys
 import time
 from pathlib import Path
 
-from edge.cli.common import make_parser, positive_float, positive_int, progress_bar, run_command
-from edge.errors import InputError
+from edge.cli.common import enter_workbench, make_parser, positive_float, positive_int, progress_bar, run_command
 
 EXAMPLES = """\
   edge-demo                       bundles, audio and demo.json in demo_out/, the table on stdout
@@ -37,11 +35,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise InputError('edge-demo needs the workbench: pip install "stem-edge[export]"') from error
-    logging.disable(logging.WARNING)  # the exporters' own chatter; failures are raised
+    enter_workbench("edge-demo")
     from edge.benchmarks.demo import count_steps, run_demo
     from edge.benchmarks.tables import text
 

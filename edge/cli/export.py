@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import logging
 import sys
 import time
 from pathlib import Path
 
-from edge.cli.common import make_parser, positive_float, run_command
+from edge.cli.common import enter_workbench, make_parser, positive_float, run_command
 from edge.errors import InputError
 
 EXAMPLES = """\
@@ -57,11 +56,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise InputError('edge-export needs the workbench: pip install "stem-edge[export]"') from error
-    logging.disable(logging.WARNING)  # the exporters' own chatter; failures are raised
+    enter_workbench("edge-export")
     from edge.export.pipeline import ExportOptions, check_options, export_model
     from edge.zoo import NAMES, SHIPPED
 
