@@ -14,7 +14,7 @@ from edge.errors import InputError
 from edge.models.enhancer import Enhancer, EnhancerConfig
 from edge.training import rooms, shards, songs, speech
 from edge.training.evaluate import _enhancer, evaluate
-from edge.training.mixing import SongMixer, SpeechMixer, mix_at_snr, synthetic_noise
+from edge.training.mixing import SongMixer, SpeechMixer, degrade, mix_at_snr, synthetic_noise
 
 
 def _power(x):
@@ -96,12 +96,29 @@ def test_synthetic_noise_is_noise():
         assert out.shape == (16000,) and np.isfinite(out).all() and _power(out) > 0.1
 
 
-def test_early_reflections_are_the_start_of_the_room():
+def test_the_direct_path_is_the_start_of_the_room():
     response = np.zeros(3000)
-    response[[100, 300, 2000]] = [-0.5, 0.2, 0.1]
-    whole, early = rooms.split_early(response)
-    assert whole[0] == early[0] == 1 and whole[200] == early[200] == pytest.approx(-0.4)
-    assert whole[1900] == pytest.approx(-0.2) and not early[800:].any()
+    response[[100, 110, 300, 2000]] = [-0.5, 0.1, 0.2, 0.1]
+    whole, direct = rooms.split_direct(response)
+    assert whole[0] == direct[0] == 1 and whole[200] == pytest.approx(-0.4) and whole[1900] == pytest.approx(-0.2)
+    assert -0.2 < direct[10] < 0 and not direct[40:].any()
+
+
+def test_rooms_that_validate_are_not_trained_on(tmp_path):
+    np.save(tmp_path / "rooms.npy", np.arange(40 * 2, dtype=np.float16).reshape(40, 2, 1))
+    train, held_out = rooms.load_rooms(tmp_path), rooms.load_rooms(tmp_path, "validation")
+    assert len(train) == 36 and len(held_out) == 4
+    assert not set(train.ravel()) & set(held_out.ravel())
+
+
+def test_degraded_audio_keeps_its_length_and_level():
+    audio = np.random.default_rng(0).standard_normal(9601).astype(np.float32) * 0.1
+    changed = 0
+    for seed in range(60):
+        out = degrade(audio, np.random.default_rng(seed))
+        assert out.shape == audio.shape and np.isfinite(out).all() and 0.2 < _power(out) / _power(audio) < 1.3
+        changed += not np.array_equal(out, audio)
+    assert 5 < changed < 40
 
 
 def test_song_folders_in_the_layout_of_musdb(tmp_path):

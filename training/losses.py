@@ -23,10 +23,13 @@ def si_sdr(estimate: Tensor, reference: Tensor, eps: float = 1e-8) -> Tensor:
     return sdr(estimate, scale * reference, eps)
 
 
-def stft_loss(estimate: Tensor, reference: Tensor, sizes: tuple[int, ...], power: float = 0.3) -> Tensor:
-    """Multi-resolution loss on compressed magnitudes, mean over sizes: (B, N) pairs -> scalar.
+def stft_loss(
+    estimate: Tensor, reference: Tensor, sizes: tuple[int, ...], power: float = 0.3, phase: float = 0.0
+) -> Tensor:
+    """Multi-resolution loss on compressed spectra, mean over sizes: (B, N) pairs -> scalar.
 
-    |X|^power weighs quiet parts nearer to how they are heard (Braun & Tashev 2021).
+    |X|^power weighs quiet parts nearer to how they are heard; `phase` adds that much of the distance between the
+    complex spectra compressed in the same way (Braun & Tashev 2021).
     """
     total = estimate.new_zeros(())
     for size in sizes:
@@ -35,8 +38,11 @@ def stft_loss(estimate: Tensor, reference: Tensor, sizes: tuple[int, ...], power
             torch.stft(x.float(), size, size // 4, window=window, return_complex=True) for x in (estimate, reference)
         )
         # the floor keeps the gradient of the root finite at zero
-        magnitudes = [(z.real.square() + z.imag.square() + 1e-8) ** (power / 2) for z in (a, b)]
-        total = total + (magnitudes[0] - magnitudes[1]).abs().mean()
+        squares = [z.real.square() + z.imag.square() + 1e-8 for z in (a, b)]
+        total = total + (squares[0] ** (power / 2) - squares[1] ** (power / 2)).abs().mean()
+        if phase:
+            x, y = (z * s ** ((power - 1) / 2) for z, s in zip((a, b), squares, strict=True))
+            total = total + phase * ((x.real - y.real).abs() + (x.imag - y.imag).abs()).mean()
     return total / len(sizes)
 
 
@@ -46,7 +52,7 @@ def enhancer_loss(estimate: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
     estimate, clean = estimate / level, clean / level
     error = (clean - estimate).square().mean(-1)
     snr = -10 * torch.log10((clean.square().mean(-1) + 1e-4) / (error + 1e-3 * clean.square().mean(-1) + 1e-4))
-    return snr.mean() / 10 + 2 * stft_loss(estimate, clean, (256, 512, 1024))
+    return snr.mean() / 10 + 3 * stft_loss(estimate, clean, (256, 512, 1024), phase=0.3)
 
 
 def separation_loss(estimate: Tensor, stems: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import soxr
 from scipy.signal import butter, fftconvolve, sosfilt
 
 from edge.errors import InputError
@@ -25,7 +26,7 @@ class SpeechMixer:
         folder: written by `edge-train data speech`.
         split: "train", "validation" or "test".
         samples: length of a clip at 16 kHz.
-        rooms: impulse responses (R, 2, N): whole room and its direct path with early reflections; or None.
+        rooms: impulse responses (R, 2, N): whole room and its direct path; or None.
     """
 
     def __init__(self, folder: Path, split: str, samples: int, rooms: np.ndarray | None = None):
@@ -56,7 +57,7 @@ class SpeechMixer:
         draw = rng.random()
         if draw < 0.6:
             return self.recorded_noise(rng)
-        if draw < 0.7:
+        if draw < 0.72:
             return np.sum([self.voice(rng) for _ in range(rng.integers(3, 9))], axis=0)
         made = synthetic_noise(self.samples, rng)
         if draw < 0.88:
@@ -65,30 +66,63 @@ class SpeechMixer:
         return other + mix_at_snr(other, made, rng.uniform(-10, 10))
 
     def pair(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Augmented training pair: (noisy, clean), float32 (samples,) each."""
-        clean = self.voice(rng)
+        """Augmented training pair: (noisy, clean), float32 (samples,) each; clean is the direct path alone."""
+        clean, noise = _varied(self.voice, self.samples, rng), self.noise(rng)
         noisy = clean
-        if self.rooms is not None and rng.random() < 0.35:
-            whole, early = self.rooms[rng.integers(len(self.rooms))].astype(np.float32)
-            noisy = fftconvolve(clean, whole)[: self.samples]
-            clean = fftconvolve(clean, early)[: self.samples]
-        noisy = noisy + mix_at_snr(noisy, self.noise(rng), rng.uniform(-5, 20))
+        if self.rooms is not None and rng.random() < 0.5:
+            noisy, clean = self._in_room(clean, rng)
+            noise = self._in_room(noise, rng)[0] if rng.random() < 0.3 else noise
+        snr = rng.uniform(-5, 22) if rng.random() < 0.95 else 50.0
+        noisy = noisy + mix_at_snr(noisy, noise, snr)
         gain = 10 ** (rng.uniform(-38, -14) / 20) / (np.sqrt(np.mean(noisy**2)) + 1e-6)
         peak = max(np.abs(noisy).max(), np.abs(clean).max()) * gain
         gain *= min(1.0, 0.99 / peak)
         noisy, clean = noisy * gain, clean * gain
-        if rng.random() < 0.08:
-            limit = np.abs(noisy).max() * rng.uniform(0.25, 0.7)
-            noisy = np.clip(noisy, -limit, limit)
-        if rng.random() < 0.1:
-            band = butter(6, float(rng.uniform(2500, 7000)), fs=16000, output="sos")
-            noisy = sosfilt(band, noisy)
-        return noisy.astype(np.float32), clean.astype(np.float32)
+        if rng.random() < 0.04:  # digital silence, as before a call or in a gated stream
+            start = int(rng.integers(self.samples))
+            noisy, clean = (np.where(np.arange(self.samples) < start, x, 0) for x in (noisy, clean))
+        return degrade(noisy, rng).astype(np.float32), clean.astype(np.float32)
+
+    def _in_room(self, audio: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+        """The reverberant sound and its direct path, of the input's length."""
+        assert self.rooms is not None
+        responses = self.rooms[rng.integers(len(self.rooms))].astype(np.float32)
+        return [fftconvolve(audio, response)[: len(audio)] for response in responses]
+
+    def in_room(self, rng: np.random.Generator, snr_db: float) -> tuple[np.ndarray, np.ndarray]:
+        """Evaluation pair: as `at_snr`, in one of the rooms; clean is the direct path."""
+        noisy, clean = self._in_room(self.voice(rng), rng)
+        return (noisy + mix_at_snr(noisy, self.recorded_noise(rng), snr_db)).astype(np.float32), clean
 
     def at_snr(self, rng: np.random.Generator, snr_db: float) -> tuple[np.ndarray, np.ndarray]:
         """Evaluation pair: recorded noise at `snr_db`, nothing else done to it."""
         clean = self.voice(rng)
         return clean + mix_at_snr(clean, self.recorded_noise(rng), snr_db), clean
+
+
+def _varied(draw, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """A voice played up to 12 % slower or faster, half of the time: pitch and formants of other speakers."""
+    voice = draw(rng)
+    if rng.random() < 0.5:
+        return voice
+    stretched = soxr.resample(voice, 16000, 16000 * float(rng.uniform(0.88, 1.12)), quality="LQ")
+    return np.resize(stretched, samples).astype(np.float32)  # repeats its beginning where it became shorter
+
+
+def degrade(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Clipping (8 %), then a narrow band (15 %) or telephone coding, G.711 at 8 kHz (5 %)."""
+    if rng.random() < 0.08:
+        limit = np.abs(audio).max() * rng.uniform(0.25, 0.7)
+        audio = np.clip(audio, -limit, limit)
+    draw = rng.random()
+    if draw < 0.15:
+        audio = sosfilt(butter(8, float(rng.uniform(3000, 7000)), fs=16000, output="sos"), audio)
+    elif draw < 0.2:
+        narrow = np.clip(soxr.resample(audio.astype(np.float32), 16000, 8000, quality="LQ"), -1, 1)
+        companded = np.round(np.sign(narrow) * np.log1p(255 * np.abs(narrow)) / np.log(256) * 127) / 127
+        expanded = np.sign(companded) * np.expm1(np.abs(companded) * np.log(256)) / 255
+        audio = np.resize(soxr.resample(expanded, 8000, 16000, quality="LQ"), len(audio))
+    return audio
 
 
 def synthetic_noise(samples: int, rng: np.random.Generator, rate: int = 16000) -> np.ndarray:

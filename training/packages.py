@@ -25,6 +25,11 @@ LICENSES = {
     "klettres-data": "GPL-2+",
     "0ad-data": "CC-BY-SA-3.0 (Wildfire Games)",
     "bucklespring-data": "GPL-2+",
+    "lincity-ng-data": "GPL-2+",
+    "megaglest-data": "CC-BY-SA-3.0 (The Glest Team)",
+    "unknown-horizons": "GPL-2+",
+    "wesnoth-1.16-data": "GPL-2+",
+    "widelands-data": "GPL-2+",
     "mma": "GPL-2+",
     "fluid-soundfont-gm": "MIT (Frank Wen)",
 }

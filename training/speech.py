@@ -42,6 +42,15 @@ HELD_OUT = {
     "test": {"it-carlo", "tux-ca", "kde-it", "kde-uk", "kde-lt", "kde-ca"},
     "validation": {"tux-da", "kde-da", "kde-hu", "kde-pt", "kde-pt_BR"},
 }
+# (package, glob below usr/share/games, or below usr/share; prefix of the group names; at most so many seconds a file)
+NOISES = [
+    ("lincity-ng-data", "games/lincity-ng/sounds/*.wav", "city-", 60),
+    ("megaglest-data", "games/megaglest/tilesets/*/sounds/*", "land-", 60),
+    ("unknown-horizons", "unknown-horizons/content/audio/sounds/*.ogg", "town-", 60),
+    ("wesnoth-1.16-data", "games/wesnoth/1.16/data/core/sounds/**/*.ogg", "fight-", 30),
+    ("widelands-data", "games/widelands/data/sound/**/*.ogg", "craft-", 30),
+    ("widelands-data", "games/widelands/data/music/*.ogg", "music-", 45),
+]
 NOISE_ZIP = "usr/share/games/0ad/mods/public/public.zip"
 NOISE_FOLDERS = r"audio/(ambient|actor/(fauna/animal|gate)|attack|interface/select/building)/"
 
@@ -156,26 +165,40 @@ def _voices(cache: Path, folder: Path) -> Iterator[Item]:
 
 
 def _noises(cache: Path, folder: Path) -> Iterator[Item]:
-    groups: dict[str, list[np.ndarray]] = {}
-    package = fetch("0ad-data", cache)
+    """One item a noise group. Each source is dealt into splits by itself, so that a new one moves no other."""
+    package, groups = fetch("0ad-data", cache), dict[str, list[np.ndarray]]()
     with zipfile.ZipFile(package.root / NOISE_ZIP) as archive:
         names = [n for n in archive.namelist() if re.match(NOISE_FOLDERS, n) and n.endswith(".ogg")]
         for name in tqdm(sorted(names), desc="noise"):
-            stem = re.sub(r"[\d_]+$", "", Path(name).stem)
-            groups.setdefault(stem, []).append(load(BytesIO(archive.read(name)), ".ogg"))
+            groups.setdefault(_stem(name), []).append(load(BytesIO(archive.read(name)), ".ogg"))
     keys = fetch("bucklespring-data", cache)
     files = sorted(keys.root.glob("usr/share/buckle/wav/*.wav"))
     for part in range(8):
         groups[f"keys-{part}"] = [load(p) for p in files[part::8]]
+    sources = {group: keys if group.startswith("keys-") else package for group in groups}
+    yield from _dealt(folder, groups, sources)
+    for name, pattern, prefix, seconds in tqdm(NOISES, desc="noise packages"):
+        package, groups = fetch(name, cache), {}
+        for path in sorted((package.root / "usr/share").glob(pattern)):
+            if path.suffix in AUDIO:
+                groups.setdefault(prefix + _stem(path.name), []).append(load(path)[: seconds * RATE])
+        yield from _dealt(folder, groups, dict.fromkeys(groups, package))
+
+
+def _stem(name: str) -> str:
+    """The group of a noise file: its name without a running number."""
+    return re.sub(r"[-_\d]+$", "", Path(name).stem)
+
+
+def _dealt(folder: Path, groups: dict[str, list[np.ndarray]], sources: dict[str, Package]) -> Iterator[Item]:
     rng = np.random.default_rng(0)
     ambient = {g for g, clips in groups.items() if sum(map(len, clips)) / len(clips) > 4 * RATE}
     # long textures and short events are dealt apart, so that each split has both
-    splits = deal(ambient) | deal(set(groups) - ambient)
+    splits = {name: split for part in (ambient, set(groups) - ambient) if part for name, split in deal(part).items()}
     for group, clips in sorted(groups.items()):
         audio = np.concatenate([_event(c, rng) for c in clips if np.abs(c).max(initial=0) > 1e-3] or [np.zeros(0)])
         if len(audio) > 2 * RATE:
-            source = keys if group.startswith("keys-") else package
-            yield _item(folder, "noise", group, splits[group], audio, source)
+            yield _item(folder, "noise", group, splits[group], audio, sources[group])
 
 
 def _event(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:

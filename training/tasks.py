@@ -14,7 +14,7 @@ from edge.checkpoints import save_checkpoint
 from edge.models.enhancer import Enhancer
 from edge.models.htdemucs import HTDEMUCS_MINI, HTDemucs
 from edge.training.loop import Task
-from edge.training.losses import enhancer_loss, sdr, separation_loss, si_sdr
+from edge.training.losses import enhancer_loss, sdr, separation_loss, si_sdr, stft_loss
 from edge.training.mixing import SongMixer, SpeechMixer
 from edge.training.rooms import load_rooms
 from edge.training.shards import read_manifest
@@ -34,12 +34,13 @@ def describe_data(folder: Path) -> dict[str, str]:
 
 
 def enhancer_task(data: Path, batch: int = 10, seconds: float = 2.4, learning_rate: float = 1.5e-3) -> Task:
-    """Noisy, at times reverberant, clipped or band-limited speech in; clean speech (with early reflections) out."""
+    """Noisy, at times reverberant, clipped or band-limited speech in; the voice's direct path out."""
     folder, samples = data / "speech", int(seconds * 16000)
     mixer = SpeechMixer(folder, "train", samples, load_rooms(data))
-    held_out = SpeechMixer(folder, "validation", 4 * 16000)
+    held_out = SpeechMixer(folder, "validation", 4 * 16000, load_rooms(data, "validation"))
     rng = np.random.default_rng(99)
     pairs = [held_out.at_snr(rng, snr) for snr in (0, 5, 10) for _ in range(12)]
+    echoes = [held_out.in_room(rng, 20) for _ in range(12)] if held_out.rooms is not None else []
     notes = describe_data(folder)
 
     def draw(generator: np.random.Generator) -> dict[str, Tensor]:
@@ -52,9 +53,15 @@ def enhancer_task(data: Path, batch: int = 10, seconds: float = 2.4, learning_ra
 
     def validate(model: nn.Module) -> dict[str, float]:
         device = next(model.parameters()).device
-        noisy, clean = (torch.from_numpy(np.stack(part)).to(device) for part in zip(*pairs, strict=True))
-        gain = si_sdr(cast(Enhancer, model).enhance(noisy), clean) - si_sdr(noisy, clean)
-        return {"si_sdr_gain_db": gain.mean().item()}
+        metrics = {}
+        for name, examples in (("", pairs), ("reverb_", echoes)):
+            if examples:
+                noisy, clean = (torch.from_numpy(np.stack(part)).to(device) for part in zip(*examples, strict=True))
+                enhanced = cast(Enhancer, model).enhance(noisy)
+                metrics[f"{name}si_sdr_gain_db"] = (si_sdr(enhanced, clean) - si_sdr(noisy, clean)).mean().item()
+                before, after = (stft_loss(x, clean, (512,)).item() for x in (noisy, enhanced))
+                metrics[f"{name}spectral_gain"] = 1 - after / before
+        return metrics
 
     return Task(
         "enhancer", Enhancer(), draw, loss, validate, lambda path, m: save_checkpoint(path, m, notes), learning_rate
