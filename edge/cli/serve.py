@@ -1,0 +1,92 @@
+"""edge-serve: enhance the speech of several clients at once, on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from edge.cli.common import make_parser, positive_int, run_command
+from edge.errors import InputError
+
+EXAMPLES = """\
+  edge-serve bundles/enhancer                            then open http://127.0.0.1:8765/
+  edge-serve bundles/enhancer --port 0 --threads 2       any free port; two blocks at a time
+  edge-serve bundles/enhancer --host 192.168.1.20        other machines may use it, without a password
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    parser = make_parser(
+        "edge-serve",
+        "Serve an enhancer's bundle on this machine: a web page (microphone in, enhanced out) and a WebSocket for "
+        "programs, for several clients at once. Ctrl-C stops it.",
+        EXAMPLES,
+    )
+    parser.add_argument("bundle", type=Path, help="an enhancer's bundle: a folder or NAME.edge")
+    parser.add_argument("--host", default="127.0.0.1", help="address or name to listen on; default: %(default)s")
+    parser.add_argument("--port", type=_port, default=8765, help="0 is any free one; default: %(default)s")
+    parser.add_argument("--backend", choices=("onnx", "executorch"), help="default: onnx where the bundle has it")
+    parser.add_argument("--threads", type=positive_int, help="for inference; default: all processors")
+    parser.add_argument(
+        "--max-clients", type=positive_int, metavar="N", default=32, help="served at once; default: %(default)s"
+    )
+    args = parser.parse_args(argv)
+    return run_command(
+        "edge-serve",
+        lambda: _run(args.bundle, args.host, args.port, args.backend, args.threads, args.max_clients),
+    )
+
+
+def _run(path: Path, host: str, port: int, backend: str | None, threads: int | None, clients: int) -> None:
+    try:
+        import websockets  # noqa: F401
+    except ImportError as error:
+        raise InputError('edge-serve needs its extra: pip install "stem-edge[serve]"') from error
+
+    from edge.bundle import open_bundle
+    from edge.runtime.graphs import default_backend
+    from edge.serve.pages import is_loopback
+    from edge.serve.protocol import PATH, Limits
+    from edge.serve.server import serve_until_stopped
+    from edge.serve.service import Service
+
+    bundle = open_bundle(path)
+    try:
+        local = is_loopback(host)
+    except OSError as error:
+        raise InputError(f"--host {host}: {error.strerror or error}") from error
+    service = Service(bundle, backend or default_backend(bundle), threads or _processors(), Limits(clients=clients))
+
+    def announce(addresses: list[tuple[str, int]]) -> None:
+        if not local:
+            print(
+                f"edge-serve: warning: {host} can be reached from other machines, and there is no password and no "
+                "encryption",
+                file=sys.stderr,
+            )
+        print(f"{bundle.manifest.name} ({service.backend}, {service.threads} thread(s)); Ctrl-C stops")
+        for address, number in addresses:
+            place = f"[{address}]:{number}" if ":" in address else f"{address}:{number}"
+            print(f"http://{place}/  ws://{place}{PATH}", flush=True)
+
+    serve_until_stopped(service, host, port, announce)
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError("must be 0 to 65535")
+    return value
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""Listens, hands each connection to its conversation, and stops cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.protocol import State
+
+from edge.errors import EdgeError, InputError
+from edge.serve.conversation import converse
+from edge.serve.pages import Pages
+from edge.serve.service import Service
+
+OPEN_SECONDS = 5  # for a connection to say what it wants
+CLOSE_SECONDS = 2
+SPARE_CONNECTIONS = 256  # beside the clients: pages, health, and those that say nothing
+MAX_UNREAD = 1 << 20  # bytes of answers to pings that a client does not read
+
+
+class _Connection(ServerConnection):
+    """Bounds what a client can make the server hold outside the conversation."""
+
+    everyone: dict[_Connection, None]  # the oldest first
+    most: int
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.everyone[self] = None
+        if len(self.everyone) > self.most:
+            # Those that have not said what they want make room.
+            waiting = (each for each in self.everyone if each.state is State.CONNECTING)
+            next(waiting).transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.everyone.pop(self, None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.transport.get_write_buffer_size() > MAX_UNREAD:
+            self.transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def listening(service: Service, host: str, port: int) -> AsyncIterator[list[tuple[str, int]]]:
+    """Serve on `host` and `port` (0: any free one) within the context; yields the addresses and ports.
+
+    On leaving, the clients get a close frame. Raises InputError for an unknown host, EdgeError where the port is
+    not to be had.
+    """
+    limits = service.limits
+    connections: dict[_Connection, None] = {}
+    factory = type("Connection", (_Connection,), {"everyone": connections, "most": limits.clients + SPARE_CONNECTIONS})
+    logger = logging.getLogger("edge.serve.websockets")
+    logger.setLevel(logging.CRITICAL)  # what clients do wrong is told to them
+    pages = Pages(service, [host])
+
+    async def handle(connection: ServerConnection) -> None:
+        await converse(connection, service)
+
+    try:
+        server = await serve(
+            handle,
+            host,
+            port,
+            create_connection=factory,
+            process_request=lambda connection, request: pages.answer(request),
+            compression=None,
+            open_timeout=OPEN_SECONDS,
+            ping_interval=None,  # the conversation pings, when the client is silent
+            close_timeout=CLOSE_SECONDS,
+            max_size=limits.message_bytes,
+            max_queue=limits.queued_messages,
+            write_limit=limits.unsent_bytes,
+            server_header=None,
+            logger=logger,
+        )
+    except socket.gaierror as error:
+        raise InputError(f"--host {host}: {error.strerror}") from error
+    except OSError as error:
+        raise EdgeError(_no_port(host, port, error)) from error
+    for listener in server.sockets:
+        # Inherited by each connection. The system's own megabytes would hide for long that a client does not read,
+        # and that a slow one does.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.unsent_bytes)
+    try:
+        yield [listener.getsockname()[:2] for listener in server.sockets]
+    finally:
+        server.close(reason="the server stops")
+        for connection in list(connections):
+            if connection.state is State.CONNECTING:
+                connection.transport.abort()
+        await server.wait_closed()
+        service.close()
+
+
+def serve_until_stopped(
+    service: Service, host: str, port: int, announce: Callable[[list[tuple[str, int]]], None]
+) -> None:
+    """Serve until SIGINT or SIGTERM; `announce` gets the addresses when clients can connect."""
+    asyncio.run(_until_stopped(service, host, port, announce))
+
+
+async def _until_stopped(
+    service: Service, host: str, port: int, announce: Callable[[list[tuple[str, int]]], None]
+) -> None:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def stopped(*_: Any) -> None:
+        loop.call_soon_threadsafe(stop.set)
+
+    previous = {number: signal.signal(number, stopped) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        async with listening(service, host, port) as addresses:
+            announce(addresses)
+            await stop.wait()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _no_port(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} of {host} is in use; stop what uses it or choose another with --port"
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return f"cannot listen on port {port} of {host}: {reason}"
