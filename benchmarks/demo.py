@@ -20,7 +20,8 @@ from edge import samples
 from edge.atomic import atomic_path
 from edge.audio import AudioReader
 from edge.benchmarks.machine import fingerprint
-from edge.benchmarks.runner import ROUNDS, Case, Result, measure
+from edge.benchmarks.report import raise_failures
+from edge.benchmarks.runner import Case, Result, measure
 from edge.bundle import Manifest, open_bundle
 from edge.errors import EdgeError, InputError
 from edge.export.pipeline import ExportOptions, export_model
@@ -29,6 +30,7 @@ from edge.runtime.files import run_file
 from edge.zoo import SHIPPED
 
 PRUNE = 0.5
+_MEASURE_STEPS = 10
 # What each model is run on; the first has a reference, so that quality can be measured.
 RECORDINGS = {"enhancer": ("speech_noisy.flac",), "htdemucs-mini": ("song/mixture.flac", "music_real.ogg")}
 METRICS = {
@@ -100,10 +102,8 @@ def run_demo(
         for stage in stages
         for format in stage.options.formats
     }
-    result = measure([Case(*graph) for graph in quality], threads, seconds, lambda label: progress(f"measure: {label}"))
-    if result.failures:
-        case, message, _ = result.failures[0]
-        raise EdgeError(f"{case.bundle} ({case.backend}): {message}")
+    result = measure([Case(*graph, threads) for graph in quality], seconds, _every_tenth(progress))
+    raise_failures(result)
     speeds = {(Path(speed.bundle), speed.backend): speed for speed in result.results}
     models = []
     for name in SHIPPED:
@@ -144,7 +144,20 @@ def count_steps(full: bool) -> int:
     stages = list(_stages(Path(), full))
     graphs = [stage for stage in stages for _ in stage.options.formats]
     exports = 5 * len(stages) + len(graphs)  # load, prune, check, quality, write, and each graph
-    return exports + sum(len(RECORDINGS[stage.model]) for stage in graphs) + len(graphs) * (ROUNDS + 1)
+    return exports + sum(len(RECORDINGS[stage.model]) for stage in graphs) + _MEASURE_STEPS
+
+
+def _every_tenth(progress: Progress) -> Callable[[float, str], None]:
+    """The progress of a measurement in _MEASURE_STEPS steps."""
+    told = 0
+
+    def step(share: float, label: str) -> None:
+        nonlocal told
+        while told < int(share * _MEASURE_STEPS):
+            told += 1
+            progress(f"measure: {label}")
+
+    return step
 
 
 def _stages(folder: Path, full: bool) -> Iterator[_Stage]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edge.benchmarks.demo import DemoReport, GraphRow
+from edge.benchmarks.machine import machine_line
 
 
 def rows(report: DemoReport) -> list[list[str]]:
@@ -81,14 +82,3 @@ def _recovered(recovery: dict[str, Any] | None) -> str:
         return "not trained after pruning"
     minutes = recovery.get("minutes")
     return f"trained for {minutes:g} minutes after pruning" if minutes else "trained after pruning"
-
-
-def machine_line(machine: dict[str, Any]) -> str:
-    """The fingerprint in one line."""
-    parts = [machine["processor"], f"{machine['processors']} processors"]
-    if machine["features"]:
-        parts.append("+".join(machine["features"]))
-    if machine["load_average"] is not None:
-        parts.append(f"load {machine['load_average']}")
-    versions = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
-    return ", ".join([*parts, machine["system"].split("-")[0], f"Python {machine['python']}", versions])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -13,36 +15,48 @@ import numpy as np
 from edge.bundle import Bundle, open_bundle
 from edge.errors import EdgeError
 from edge.manifest import Manifest
+from edge.runtime.binding import Binding
 from edge.runtime.golden import check_golden
-from edge.runtime.graphs import Graph, import_backend, load_graph
+from edge.runtime.graphs import Graph, LoadedGraph, bind, import_backend, load_graph
+
+_OVERHEAD_HOPS = 200
+_WARM_BELOW = 0.02  # seconds: a shorter run is repeated untimed at the start of a slice, when its caches are cold
 
 
 def serve(connection: Connection, path: str, backend: str, threads: int) -> None:
     """Load the graph, check it against the golden output, then answer requests until None comes.
 
-    Sends `{"error", "exit_code"}` or the measurements of loading; then each request n gives the seconds of n
-    hops, float list; after None it sends `{"peak_bytes"}` and returns.
+    Sends `{"error", "exit_code"}` or the description of the case; then each request n gives the seconds of n runs,
+    list of float; "overhead" gives `measure_overhead`; after None it sends `{"peak_bytes"}` and returns.
     """
-    try:
+
+    def prepare() -> tuple[dict[str, Any], Callable[[Any], Any]]:
         bundle = open_bundle(path)
         import_backend(backend)
         started = time.perf_counter()
         graph = load_graph(bundle, backend, threads)
         loaded = time.perf_counter()
         hops = Hops(bundle.manifest, graph)
-        first = hops.run(1)[0]
-        golden = check_golden(bundle, backend, graph)
-        hops.run(1)
-        connection.send(
-            _description(bundle, backend)
-            | {
-                "load_seconds": loaded - started,
-                "first_seconds": first,
-                "golden_snr_db": golden,
-            }
-        )
+        times = {"load_seconds": loaded - started, "first_seconds": hops.run(1)[0]}
+        description = describe(bundle, backend) | times | {"golden_snr_db": check_golden(bundle, backend, graph)}
+
+        def answer(request: Any) -> Any:
+            if request == "overhead":
+                return measure_overhead(bundle.manifest, graph)
+            return hops.run(request)
+
+        return description, answer
+
+    answer_requests(connection, prepare)
+
+
+def answer_requests(connection: Connection, prepare: Callable[[], tuple[dict[str, Any], Callable[[Any], Any]]]) -> None:
+    """The protocol of every measuring process: what `prepare` describes, then answers until None comes."""
+    try:
+        description, answer = prepare()
+        connection.send(description)
         while (request := connection.recv()) is not None:
-            connection.send(hops.run(request))
+            connection.send(answer(request))
         connection.send({"peak_bytes": peak_memory_bytes()})
     except EdgeError as error:
         connection.send({"error": str(error), "exit_code": error.exit_code})
@@ -51,47 +65,115 @@ def serve(connection: Connection, path: str, backend: str, threads: int) -> None
 
 
 class Hops:
-    """Times single runs of a graph on noise, an enhancer's state carried on from run to run."""
+    """Times single runs of a graph on noise, in buffers of its own as a stream's, an enhancer's state carried on."""
 
     def __init__(self, manifest: Manifest, graph: Graph):
-        self._graph = graph
-        audio = manifest.inputs[0]
-        self._audio = 0.1 * np.random.default_rng(0).standard_normal(audio.shape, dtype=np.float32)
-        self._states = [np.zeros(spec.shape, spec.dtype) for spec in manifest.states]
+        self._bound = bind(manifest, graph)
+        shape = self._bound.input.shape
+        self._bound.input[...] = 0.1 * np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+        self._last = 0.0
 
     def run(self, count: int) -> list[float]:
-        """Seconds of each of `count` runs."""
-        seconds = []
-        for _ in range(count):
-            started = time.perf_counter()
-            _, *self._states = self._graph([self._audio, *self._states])
-            seconds.append(time.perf_counter() - started)
+        """Seconds of each of `count` runs; short ones follow one that is not timed."""
+        if self._last and self._last < _WARM_BELOW:
+            self._timed()
+        seconds = [self._timed() for _ in range(count)]
+        self._last = min(seconds)
         return seconds
 
+    def _timed(self) -> float:
+        started = time.perf_counter()
+        self._bound.run()
+        return time.perf_counter() - started
 
-def peak_memory_bytes() -> int:
-    """The peak resident set of this process alone, Python and its libraries included.
+
+class _TimedGraph(LoadedGraph):
+    """A loaded graph whose bindings add up the time of their runs."""
+
+    def __init__(self, graph: LoadedGraph):
+        vars(self).update(vars(graph))
+        self.seconds = 0.0
+
+    def bind(self) -> Binding:
+        return _TimedBinding(self, super().bind())
+
+
+class _TimedBinding:
+    def __init__(self, graph: _TimedGraph, bound: Binding):
+        self._graph, self._bound = graph, bound
+        self.input, self.reset = bound.input, bound.reset
+
+    @property
+    def output(self) -> np.ndarray:
+        return self._bound.output
+
+    def run(self) -> None:
+        started = time.perf_counter()
+        self._bound.run()
+        self._graph.seconds += time.perf_counter() - started
+
+
+def measure_overhead(manifest: Manifest, graph: LoadedGraph) -> dict[str, float] | None:
+    """What the streaming session adds to the graph's own run, per hop: seconds, share of the hop, share of its work.
+
+    None for a separator, whose session lets whole segments through.
+    """
+    if manifest.task != "enhance":
+        return None
+    from edge.runtime.streams import EnhancerStream
+
+    timed = _TimedGraph(graph)
+    stream = EnhancerStream(manifest, timed)
+    audio = 0.1 * np.random.default_rng(0).standard_normal(manifest.hop, dtype=np.float32)
+    total, outside = [], []
+    for _ in range(_OVERHEAD_HOPS):
+        timed.seconds = 0.0
+        started = time.perf_counter()
+        stream.process(audio)
+        total.append(time.perf_counter() - started)
+        outside.append(total[-1] - timed.seconds)
+    seconds = statistics.median(outside)
+    return {
+        "overhead_seconds": seconds,
+        "overhead_share": seconds * manifest.sample_rate / manifest.hop,
+        "overhead_share_of_work": seconds / statistics.median(total),
+    }
+
+
+def peak_memory_bytes() -> int | None:
+    """The peak resident set of this process alone, Python and its libraries included; None where unknown.
 
     Linux: VmHWM, for `ru_maxrss` of a child starts at the peak of the parent that it was forked from.
     """
     status = Path("/proc/self/status")
     if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return 1024 * int(line.split()[1])
-    import resource  # not on Windows
+        line = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), None)
+        return 1024 * int(line.split()[1]) if line else None
+    if sys.platform == "win32":
+        return None
+    import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def _description(bundle: Bundle, backend: str) -> dict[str, Any]:
-    manifest = bundle.manifest
+def describe(bundle: Bundle, backend: str) -> dict[str, Any]:
+    """What the manifest says of a case, by the names of report.schema.json; `run_seconds` is the audio in one run."""
+    manifest, graph = bundle.manifest, bundle.manifest.graphs[backend]
+    hop_seconds = manifest.hop / manifest.sample_rate
     return {
         "name": manifest.name,
         "task": manifest.task,
         "precision": manifest.precision,
         "prune_ratio": manifest.compression.prune_ratio,
-        "graph_bytes": manifest.graphs[backend].bytes,
-        "hop_seconds": manifest.hop / manifest.sample_rate,
+        "sample_rate": manifest.sample_rate,
+        "hop_seconds": hop_seconds,
         "latency_seconds": manifest.latency_samples / manifest.sample_rate,
+        "graph_bytes": graph.bytes,
+        "weight_bytes": graph.weight_bytes,
+        "weight_bytes_per_second": graph.weight_bytes / hop_seconds,
+        "macs_per_second": manifest.compression.macs_per_second.after,
+        "attention_macs_per_second": manifest.compression.attention_macs_per_second.after,
+        "run_seconds": (manifest.segment or manifest.hop) / manifest.sample_rate,
+        "io_bytes": sum(np.dtype(s.dtype).itemsize * int(np.prod(s.shape)) for s in manifest.inputs + manifest.outputs),
     }

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,77 +10,137 @@ from typing import TYPE_CHECKING, Any
 from edge.cli.common import fail, make_parser, positive_float, positive_int, progress_bar, run_command
 
 if TYPE_CHECKING:
-    from edge.benchmarks.runner import Case, Result
+    from edge.benchmarks.runner import Case, Failure, Report
 
 NAME = "edge-bench"
 EXAMPLES = """\
   edge-bench bundles/enhancer                               every backend that the bundle has
-  edge-bench bundles/* --backend onnx --threads 2
-  edge-bench before after --seconds 30 --json > report.json
+  edge-bench bundles/* --backend onnx --threads 1,2 --html report.html
+  edge-bench before after --baseline before --seconds 30 --json report.json
+  edge-bench bundles/enhancer --profile                     where the time goes, by layer type
+  edge-bench compare phone.json board.json                  devices side by side
+"""
+COMPARE_EXAMPLES = """\
+  edge-bench compare laptop.json board.json phone.json
+  edge-bench compare before.json after.json --html compare.html
 """
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["compare"]:
+        return _compare(argv[1:])
     parser = make_parser(
         NAME,
-        "Check each bundle against its golden output, then measure it in interleaved rounds: real-time factor "
-        "(time of a hop / its audio), latency per hop, load time, first inference, peak memory, size.",
+        "Check each bundle against its golden output, then measure all in interleaved rounds: real-time factor "
+        "(time of a run / the audio that it advances by), latency per hop and missed deadlines, load time, first "
+        "inference, peak memory, size, and the distance from what this machine could do at best. `edge-bench compare` "
+        "sets reports of several devices side by side.",
         EXAMPLES,
     )
     parser.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE", help="a folder or NAME.edge")
     parser.add_argument(
         "--backend", choices=("onnx", "executorch"), help="default: every one that the bundle and this machine have"
     )
-    parser.add_argument("--threads", type=positive_int, default=1, help="default: 1")
+    parser.add_argument("--threads", type=_threads, default=[1], metavar="N[,N]", help="thread counts; default: 1")
+    parser.add_argument("--seconds", type=positive_float, default=5.0, help="measuring time of each case (default: 5)")
     parser.add_argument(
-        "--seconds", type=positive_float, default=5.0, help="measuring time per bundle and backend (default: 5)"
+        "--baseline",
+        metavar="BUNDLE[:BACKEND[:THREADS]]",
+        help="what the ratios are relative to; what is left out is as in the row (default: the first bundle)",
     )
-    parser.add_argument("--json", action="store_true", help="print the report as JSON on stdout")
+    parser.add_argument("--no-floor", action="store_true", help="do not measure the machine's peak")
+    parser.add_argument("--profile", action="store_true", help="also say where the time goes, by layer type")
+    parser.add_argument(
+        "--launches",
+        type=positive_int,
+        default=3,
+        help="how often each process is started anew, since one can be lucky with its place in memory (default: 3)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the random order in the rounds")
+    _add_outputs(parser)
     args = parser.parse_args(argv)
-    return run_command(NAME, lambda: _run(args))
+    return run_command(NAME, lambda: _run(args, argv))
 
 
-def _run(args: argparse.Namespace) -> int:
-    from edge.benchmarks.machine import fingerprint
-    from edge.benchmarks.runner import ROUNDS, measure
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE", help="the report as JSON: to FILE, or instead of the table"
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="the report as one self-contained page with plots")
 
-    machine = fingerprint()
-    cases, failures = _cases(args.bundles, args.backend)
-    with progress_bar(total=len(cases) * (ROUNDS + 1)) as bar:
 
-        def step(label: str) -> None:
+def _threads(text: str) -> list[int]:
+    try:
+        return list(dict.fromkeys(positive_int(part) for part in text.split(",")))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError("must be numbers like 1,2") from error
+
+
+def _run(args: argparse.Namespace, argv: list[str]) -> int:
+    from edge.benchmarks import report as reports
+    from edge.benchmarks.runner import measure
+
+    cases, failures = _cases(args.bundles, args.backend, args.threads)
+    watch = reports.Watch()
+    with progress_bar(total=100, unit="%") as bar:
+
+        def step(share: float, label: str) -> None:
             bar.set_description(label)
-            bar.update()
+            bar.update(100 * share - bar.n)
 
-        report = measure(cases, args.threads, args.seconds, step)
-    for case, message, code in report.failures:
-        place = "" if str(case.bundle) in message else f"{case.bundle} ({case.backend}): "
-        failures.append((case.bundle, place + message, fail(NAME, place + message, code)))
+        report = measure(
+            cases, args.seconds, step, with_floor=not args.no_floor, launches=args.launches, seed=args.seed
+        )
+    for failure in report.failures:
+        fail(NAME, failure.error, failure.exit_code)
+    report.failures[:0] = failures
+    baseline = args.baseline or str(args.bundles[0])
+    try:
+        reports.compare_to(report.results, baseline)
+    except reports.InputError:
+        if args.baseline and report.results:
+            raise
+        baseline = None  # the first bundle failed
+    if args.profile:
+        _profile(report, args.seconds)
+    content = reports.content(
+        watch,
+        report,
+        NAME,
+        [NAME, *argv],
+        seconds=args.seconds,
+        threads=args.threads,
+        seed=args.seed,
+        baseline=baseline,
+    )
+    _output(args, content, reports.text if report.results else None)
+    return max((failure.exit_code for failure in report.failures), default=0)
+
+
+def _output(args: argparse.Namespace, content: Any, text: Any, page: Any = None) -> None:
+    from edge.benchmarks.page import write_page
+    from edge.benchmarks.report import write_json
+
+    if args.html:
+        (page or write_page)(content, args.html)
     if args.json:
-        content = {
-            "machine": machine,
-            "threads": args.threads,
-            "results": [dataclasses.asdict(result) for result in report.results],
-            "failures": [{"bundle": str(path), "error": message} for path, message, _ in failures],
-        }
-        print(json.dumps(content, indent=2))
-    elif report.results:
-        print(_table(report.results))
-        print(_machine_line(machine, args.threads))
-    return max((code for _, _, code in failures), default=0)
+        write_json(content, None if args.json == "-" else Path(args.json))
+    if args.json != "-" and text is not None:
+        print(text(content))
 
 
-def _cases(bundles: list[Path], backend: str | None) -> tuple[list[Case], list[tuple[Path, str, int]]]:
-    """What to measure, and (bundle, message, exit code) of what cannot be, each told at once."""
-    from edge.benchmarks.runner import Case
+def _cases(bundles: list[Path], backend: str | None, threads: list[int]) -> tuple[list[Case], list[Failure]]:
+    """What to measure, and what cannot be, each told at once."""
+    from edge.benchmarks.runner import Case, Failure
     from edge.bundle import open_bundle
     from edge.errors import EdgeError, InputError
     from edge.runtime.graphs import NO_EXECUTORCH, executorch_package
 
     cases: list[Case] = []
-    failures: list[tuple[Path, str, int]] = []
-    for path in bundles:
+    failures: list[Failure] = []
+    for path in dict.fromkeys(bundles):
         try:
             bundle = open_bundle(path)
             wanted = [backend] if backend else list(bundle.manifest.graphs)
@@ -93,56 +151,45 @@ def _cases(bundles: list[Path], backend: str | None) -> tuple[list[Case], list[t
                         raise InputError(NO_EXECUTORCH)
                     print(f"note: {path}: executorch is skipped: {NO_EXECUTORCH}", file=sys.stderr)
                 else:
-                    cases.append(Case(path, format))
+                    cases += [Case(path, format, count) for count in threads]
         except EdgeError as error:
-            failures.append((path, str(error), fail(NAME, error, error.exit_code)))
+            fail(NAME, error, error.exit_code)
+            failures.append(Failure(str(path), None, None, str(error), error.exit_code))
     return cases, failures
 
 
-def _table(results: list[Result]) -> str:
-    """A text table, one row a case."""
-    header = ["bundle", "backend", "precision", "MB", "load ms", "first ms", "RTF", "(rounds)", "hops"]
-    header += ["p50 ms", "p95 ms", "p99 ms", "max ms", "hop ms", "peak MB", "golden dB"]
-    rows = [header]
-    for r in results:
-        rows.append(
-            [
-                r.name,
-                r.backend,
-                r.precision,
-                f"{r.graph_bytes / 1e6:.2f}",
-                f"{1e3 * r.load_seconds:.0f}",
-                f"{1e3 * r.first_seconds:.2f}",
-                f"{r.rtf:.4f}",
-                f"{min(r.rtf_rounds):.4f}-{max(r.rtf_rounds):.4f}",
-                str(r.hops),
-                *(f"{1e3 * r.percentiles[key]:.2f}" for key in ("p50", "p95", "p99", "max")),
-                f"{1e3 * r.hop_seconds:.1f}",
-                f"{r.peak_bytes / 1e6:.0f}",
-                f"{r.golden_snr_db:.0f}",
-            ]
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
+def _profile(report: Report, seconds: float) -> None:
+    """Fill in the profiles, each from a process of its own; say of ExecuTorch programs what can be said."""
+    from edge.benchmarks.profiling import delegation, serve_profile
+    from edge.benchmarks.runner import run_alone
+    from edge.bundle import open_bundle
+
+    for result in report.results:
+        if result.backend == "onnx":
+            result.profile = run_alone(serve_profile, (result.bundle, result.threads), min(seconds, 5.0))
+        else:
+            ops = open_bundle(Path(result.bundle)).manifest.graphs[result.backend].ops
+            print(f"note: {result.bundle}: executorch: {delegation(ops)}", file=sys.stderr)
+
+
+def _compare(argv: list[str]) -> int:
+    parser = make_parser(
+        f"{NAME} compare",
+        "Set the reports of several devices, or several reports of one, side by side: the first is the baseline.",
+        COMPARE_EXAMPLES,
     )
+    parser.add_argument("reports", type=Path, nargs="+", metavar="REPORT.json", help="what edge-bench --json wrote")
+    _add_outputs(parser)
+    args = parser.parse_args(argv)
 
+    def body() -> None:
+        from edge.benchmarks import compare
+        from edge.benchmarks.report import load
 
-def _machine_line(machine: dict[str, Any], threads: int) -> str:
-    parts = [machine["processor"], f"{machine['processors']} processors", f"{threads} thread(s)"]
-    if machine["memory_bytes"]:
-        parts.append(f"{machine['memory_bytes'] / 2**30:.0f} GiB")
-    if machine["features"]:
-        parts.append("+".join(machine["features"]))
-    if machine["governor"]:
-        parts.append(f"governor {machine['governor']}")
-    if machine["load_average"] is not None:
-        parts.append(f"load {machine['load_average']}")
-    versions = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
-    return ", ".join([*parts, machine["system"], f"Python {machine['python']}", versions])
+        content = compare.compare({str(path): load(path) for path in args.reports})
+        _output(args, content, compare.text, compare.write_page)
+
+    return run_command(f"{NAME} compare", body)
 
 
 if __name__ == "__main__":

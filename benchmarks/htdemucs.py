@@ -1,0 +1,226 @@
+"""HT Demucs in its full released size against the demucs package's own PyTorch network, in one interleaved run:
+
+    python -m edge.benchmarks.htdemucs -o docs/results/htdemucs.json
+
+Speed does not depend on the weights' values, so they are random (and no licence matters). The graphs are exported once,
+which takes minutes, to build/htdemucs/; every case works on one segment of 7.8 s with the same number of threads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from edge.benchmarks.profiling import serve_profile
+from edge.benchmarks.report import (
+    Content,
+    Watch,
+    columns,
+    compare_to,
+    content,
+    notes,
+    number,
+    raise_failures,
+    write_json,
+)
+from edge.benchmarks.runner import Case, Other, measure, run_alone
+from edge.benchmarks.stats import paired_ratio
+from edge.cli.common import (
+    enter_workbench,
+    make_parser,
+    positive_float,
+    positive_int,
+    progress_bar,
+    run_command,
+)
+from edge.errors import InputError
+
+NAME = "python -m edge.benchmarks.htdemucs"
+RATIOS = {"unpruned": 0.0, "pruned": 0.5}
+PACKAGE = "demucs package, PyTorch"
+
+
+def export_full_size(folder: Path, formats: tuple[str, ...] = ("onnx", "executorch")) -> dict[str, Path]:
+    """The bundles by name: unpruned, and half of the channels pruned; fp32, seeded random weights."""
+    import torch
+
+    from edge.export.pipeline import ExportOptions, export_network
+    from edge.models.htdemucs import HTDemucs, HTDemucsConfig
+    from edge.zoo import Model
+
+    bundles = {}
+    for name, ratio in RATIOS.items():
+        bundles[name] = folder / f"htdemucs-{name}"
+        if not (bundles[name] / "manifest.json").exists():
+            torch.manual_seed(0)
+            network = HTDemucs(HTDemucsConfig()).eval()
+            model = Model("htdemucs", network, "MIT (random weights)", "none: random weights, for measuring speed")
+            options = ExportOptions(prune=ratio, precision="fp32", formats=formats)
+            print(f"export {bundles[name]}", file=sys.stderr)
+            export_network(model, options, bundles[name])
+    return bundles
+
+
+def serve_demucs(connection: Connection, threads: int) -> None:
+    """As `worker.serve`, for the demucs package's HTDemucs of the same configuration in eval mode."""
+    from edge.benchmarks.worker import answer_requests
+
+    def prepare() -> tuple[dict[str, Any], Callable[[Any], list[float]]]:
+        import torch
+
+        try:
+            import demucs
+            from demucs.htdemucs import HTDemucs
+        except ImportError as error:
+            raise InputError('the demucs package is missing: pip install "stem-edge[demucs]"') from error
+        from edge.models.htdemucs import HTDemucsConfig
+
+        torch.set_num_threads(threads)
+        torch.manual_seed(0)
+        config = HTDemucsConfig()
+        # what the released `htdemucs` sets beside the constructor's defaults
+        network = HTDemucs(
+            list(config.sources),
+            segment=config.segment,
+            channels=config.channels,
+            bottom_channels=config.bottom_channels,
+            dconv_mode=config.dconv_mode,
+            t_layers=config.t_layers,
+            t_dropout=0.0,
+        ).eval()
+        mix = torch.randn(1, config.audio_channels, config.segment_samples)
+
+        def answer(request: int) -> list[float]:
+            seconds = []
+            for _ in range(request):
+                started = time.perf_counter()
+                with torch.inference_mode():
+                    network(mix)
+                seconds.append(time.perf_counter() - started)
+            return seconds
+
+        parameters = sum(p.numel() for p in network.parameters())
+        return {
+            "parameters": parameters,
+            "versions": {"demucs": demucs.__version__, "torch": torch.__version__},
+        }, answer
+
+    answer_requests(connection, prepare)
+
+
+def run(folder: Path, threads: int, seconds: float, launches: int) -> Content:
+    """Export where needed, measure everything in one interleaved run, profile; a report with `rivals` beside it.
+
+    `rivals`: name -> {seconds_rounds, versions, peak_bytes, speedup: {case: Ratio}}; a speedup is how many times faster
+    than the rival the case runs the same segment, median of the rounds' own ratios.
+    """
+    bundles = export_full_size(folder)
+    watch = Watch()
+    cases = [Case(path, backend, threads) for path in bundles.values() for backend in ("onnx", "executorch")]
+    others = {PACKAGE: Other(serve_demucs, (threads,))}
+    with progress_bar(total=100, unit="%") as bar:
+
+        def step(share: float, label: str) -> None:
+            bar.set_description(label)
+            bar.update(100 * share - bar.n)
+
+        report = measure(cases, seconds, step, with_floor=True, others=others, launches=launches)
+    raise_failures(report)
+    for result in report.results:
+        if result.backend == "onnx":
+            result.profile = run_alone(serve_profile, (result.bundle, threads), 5.0)
+    compare_to(report.results, str(bundles["unpruned"]))
+    settings = {"seconds": seconds, "threads": [threads], "seed": 0, "baseline": str(bundles["unpruned"])}
+    found = content(watch, report, NAME, [NAME, *sys.argv[1:]], **settings)
+    rival = others[PACKAGE]
+    times = [statistics.median(times) for times in rival.rounds]
+    found["rivals"] = {
+        PACKAGE: {
+            "seconds_rounds": times,
+            "versions": rival.told["versions"],
+            "peak_bytes": rival.told["peak_bytes"],
+            "speedup": {
+                case_name(r): dataclasses.asdict(
+                    paired_ratio(times, [rtf * r["hop_seconds"] for rtf in r["rtf_rounds"]])
+                )
+                for r in found["results"]
+            },
+        }
+    }
+    return found
+
+
+def case_name(result: dict[str, Any]) -> str:
+    """What `speedup` calls a result."""
+    return f"{Path(result['bundle']).name} {result['backend']}"
+
+
+def rows(found: Content) -> list[list[str]]:
+    """Header and cells: the package's network, then each graph: its time, how much faster, the floor, size, memory."""
+    table = [["network", "runtime", "s per segment", "times demucs", "(95 %)", "x of floor", "file MB", "peak MB"]]
+    for name, rival in found["rivals"].items():
+        versions = ", ".join(f"{package} {version}" for package, version in rival["versions"].items())
+        seconds = statistics.median(rival["seconds_rounds"])
+        table.append([name, versions, f"{seconds:.3f}", "1.00", "", "", "", number(rival["peak_bytes"], 1e-6, 0)])
+        for r in found["results"]:
+            ratio = rival["speedup"][case_name(r)]
+            pruned = f"pruned {r['prune_ratio']:g}" if r["prune_ratio"] else "unpruned"
+            table.append(
+                [
+                    f"ours, {pruned}, {r['precision']}",
+                    r["backend"],
+                    f"{r['rtf'] * r['hop_seconds']:.3f}",
+                    f"{ratio['value']:.2f}",
+                    f"{ratio['low']:.2f}-{ratio['high']:.2f}",
+                    number((r.get("floor") or {}).get("times"), 1, 2),
+                    number(r["graph_bytes"], 1e-6, 1),
+                    number(r["peak_bytes"], 1e-6, 0),
+                ]
+            )
+    return table
+
+
+def above_floor(found: Content) -> list[str]:
+    """What remains above the floor, by layer type: lines of text for each profiled graph."""
+    lines = []
+    for r in found["results"]:
+        if not (r.get("profile") and r.get("floor")):
+            continue
+        floor = max(r["floor"]["compute_seconds"], r["floor"]["memory_seconds"])
+        parts = ", ".join(f"{e['kind']} {1e3 * e['seconds']:.0f} ms" for e in r["profile"]["entries"])
+        lines.append(
+            f"{case_name(r)}: {1e3 * r['rtf'] * r['hop_seconds']:.0f} ms for a floor of {1e3 * floor:.0f} ms; "
+            f"profiled: {parts}."
+        )
+    return lines
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    parser = make_parser(NAME, (__doc__ or "").partition(":")[0] + ".", f"  {NAME} --threads 2 -o htdemucs.json\n")
+    parser.add_argument("--threads", type=positive_int, default=2, help="of every runtime, PyTorch too (default: 2)")
+    parser.add_argument("--seconds", type=positive_float, default=15.0, help="measuring time of each (default: 15)")
+    parser.add_argument("--launches", type=positive_int, default=2, help="of each process (default: 2)")
+    parser.add_argument("--folder", type=Path, default=Path("build/htdemucs"), help="of the exported bundles")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="the report as JSON")
+    args = parser.parse_args(argv)
+
+    def body() -> None:
+        enter_workbench(NAME)
+        found = run(args.folder, args.threads, args.seconds, args.launches)
+        if args.output:
+            write_json(found, args.output)
+        print(columns(rows(found)))
+        print("\n".join(["", *above_floor(found), *notes(found)[-1:]]))
+
+    return run_command(NAME, body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

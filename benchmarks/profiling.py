@@ -1,0 +1,126 @@
+"""Where a graph's time goes, by layer type: ONNX Runtime's own profiler.
+
+The ExecuTorch wheels are built without event tracing, so of their programs only the manifest's counts can be told:
+how many ops XNNPACK took in how many subgraphs, and which were left outside.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from edge.bundle import open_bundle
+from edge.runtime.graphs import import_backend
+
+KINDS = {
+    "convolution": "Conv ConvTranspose ConvInteger QLinearConv FusedConv",
+    "matmul": "MatMul Gemm FusedMatMul FusedGemm MatMulInteger MatMulIntegerToFloat DynamicQuantizeMatMul QGemm",
+    "normalisation": "LayerNormalization GroupNormalization ReduceMean Sqrt Reciprocal QLinearReduceMean",
+    "activation": "Gelu BiasGelu QuickGelu Sigmoid QLinearSigmoid Tanh Relu LeakyRelu Softmax",
+    "elementwise": "Add Sub Mul Div Neg Pow Log Exp Max Min QLinearAdd QLinearMul",
+    "data movement": "Transpose Reshape Concat Slice Split Pad Gather Expand Squeeze Unsqueeze Identity ReorderInput "
+    "ReorderOutput QLinearConcat",
+    "quantization": "QuantizeLinear DequantizeLinear DynamicQuantizeLinear Cast",
+}
+_KIND = {operator: kind for kind, operators in KINDS.items() for operator in operators.split()}
+_MAX_EVENTS = 500_000  # the profiler drops what comes after a million
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One layer type: seconds and operator calls per run, its share of all, seconds per run by operator."""
+
+    kind: str
+    operators: dict[str, float]
+    seconds: float
+    share: float
+    calls: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The layer types, longest first, over `runs` runs."""
+
+    source: str
+    runs: int
+    entries: list[Entry]
+
+
+def serve_profile(connection: Connection, path: str, threads: int) -> None:
+    """As `worker.serve`: a request of n seconds gives the Profile of the bundle's ONNX graph."""
+    from edge.benchmarks.worker import answer_requests
+
+    def prepare() -> tuple[dict[str, Any], Callable[[float], Profile]]:
+        return {}, lambda seconds: profile_onnx(path, threads, seconds)
+
+    answer_requests(connection, prepare)
+
+
+def profile_onnx(path: str | Path, threads: int, seconds: float) -> Profile:
+    """Run the ONNX graph of a bundle for about `seconds` under the profiler."""
+    bundle = open_bundle(Path(path))
+    import_backend("onnx")
+    import onnxruntime
+
+    from edge.benchmarks.worker import Hops
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 4
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        file = str(bundle.graph_path("onnx"))
+        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        names = [node.name for node in session.get_inputs()]
+        hops = Hops(bundle.manifest, lambda inputs: session.run(None, dict(zip(names, inputs, strict=True))))
+        limit = max(2, _MAX_EVENTS // (2 * sum(bundle.manifest.graphs["onnx"].ops.values()) or 1))
+        started, runs = time.perf_counter(), 0
+        while runs < 2 or (time.perf_counter() - started < seconds and runs < limit):
+            hops.run(1)
+            runs += 1
+        events = json.loads(Path(session.end_profiling()).read_text())
+    return summarise(events)
+
+
+def summarise(events: Iterable[dict[str, Any]]) -> Profile:
+    """The profiler's events (its JSON) by layer type; the first run, which warms up, does not count."""
+    events = list(events)
+    starts = sorted(e["ts"] for e in events if e.get("cat") == "Session" and e["name"] == "model_run")
+    seconds: collections.Counter[str] = collections.Counter()
+    calls: collections.Counter[str] = collections.Counter()
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time") and event["ts"] >= starts[1]:
+            seconds[event["args"]["op_name"]] += event["dur"] * 1e-6
+            calls[event["args"]["op_name"]] += 1
+    runs, total = len(starts) - 1, sum(seconds.values())
+    kinds: dict[str, list[str]] = {}
+    for operator in sorted(seconds, key=lambda name: -seconds[name]):
+        kinds.setdefault(_KIND.get(operator, "other"), []).append(operator)
+    entries = [
+        Entry(
+            kind,
+            {operator: seconds[operator] / runs for operator in operators},
+            sum(seconds[operator] for operator in operators) / runs,
+            sum(seconds[operator] for operator in operators) / total,
+            sum(calls[operator] for operator in operators) / runs,
+        )
+        for kind, operators in kinds.items()
+    ]
+    return Profile("onnxruntime profiler", runs, sorted(entries, key=lambda entry: -entry.seconds))
+
+
+def delegation(ops: dict[str, int]) -> str:
+    """What the manifest knows of an ExecuTorch program (its `ops`), in words."""
+    outside = [f"{count} {op}" for op, count in ops.items() if op not in ("delegated", "subgraphs")]
+    return (
+        f"{ops.get('delegated', 0)} ops in {ops.get('subgraphs', 0)} XNNPACK subgraphs, outside them "
+        f"{', '.join(outside) or 'none'}; the runtime is built without event tracing, so no times by layer type"
+    )
