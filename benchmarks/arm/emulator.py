@@ -1,0 +1,92 @@
+"""Runs a script on an emulated ARM64 core and reads the instruction counter's totals."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import edge
+from edge.errors import EdgeError, InputError
+
+CORES = ("cortex-a53", "cortex-a76", "i8mm")
+HOW_TO_MAKE = "make one with: bash ../shared/arm/setup_arm.sh DEST, then give --arm DEST/arm-python"
+_GUEST_FAULTS = {4: "illegal instruction", 6: "abort", 11: "segmentation fault"}
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """`python`: a script `[--cpu CORE] [--count FILE] ARGS...` that runs Python on an emulated core."""
+
+    python: Path
+
+    def run(
+        self,
+        core: str,
+        arguments: Sequence[str | Path],
+        counts: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> str:
+        """stdout of the emulated `python ARGUMENTS`; the counter's lines go to `counts`.
+
+        `edge` can be imported there; `environment` is added to this process's. Raises EdgeError where it fails.
+        """
+        count = ["--count", counts] if counts else []
+        with self._alone(), tempfile.TemporaryDirectory(prefix="stem-edge-arm-") as folder:
+            # A link and not our own path entry: beside an installed `edge` lie packages for another processor.
+            os.symlink(Path(edge.__file__).resolve().parent, Path(folder) / "edge")
+            done = subprocess.run(
+                [self.python, "--cpu", core, *count, *arguments],
+                capture_output=True,
+                text=True,
+                env=os.environ | {"PYTHONPATH": folder} | dict(environment or {}),
+            )
+        if done.returncode != 0:
+            code = done.returncode
+            reason = _GUEST_FAULTS.get(abs(code) % 128) if code < 0 or code > 128 else f"exit code {code}"
+            lines = [line for line in done.stderr.splitlines() if line.strip()]
+            raise EdgeError(f"emulated {core}: {reason or code}{': ' + lines[-1][:300] if lines else ''}")
+        return done.stdout
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Each start writes the core's description to where a process that starts at the same time reads it."""
+        with self.python.open() as script:
+            fcntl.flock(script, fcntl.LOCK_EX)
+            yield
+
+
+def find_emulator(path: Path) -> Emulator:
+    """The emulator at `path` (the script, or the folder that has `arm-python`).
+
+    Raises InputError where it is not there or qemu is not installed.
+    """
+    script = path / "arm-python" if path.is_dir() else path
+    if not script.is_file() or not os.access(script, os.X_OK):
+        raise InputError(f"{path}: no emulated Python there; {HOW_TO_MAKE}")
+    if shutil.which("qemu-aarch64") is None:
+        raise InputError("qemu-aarch64 is not installed: apt-get install qemu-user (the static build cannot count)")
+    return Emulator(script.resolve())
+
+
+def read_marks(counts: Path) -> list[dict[str, int]]:
+    """The running totals by the counter's class at each mark, in order; EdgeError where the counter wrote none."""
+    try:
+        lines = counts.read_text().splitlines()
+    except FileNotFoundError:
+        lines = []
+    marks = [_totals(line) for line in lines if line.startswith("mark ")]
+    if not marks:
+        raise EdgeError("the emulator counted nothing; its qemu must have plugins (Debian's qemu-user, not -static)")
+    return marks
+
+
+def _totals(line: str) -> dict[str, int]:
+    return {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", line)}
