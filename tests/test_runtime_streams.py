@@ -8,7 +8,7 @@ from conftest import HOP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.bundle import snr_db
+from edge.bundle import TensorSpec, snr_db
 from edge.runtime.graphs import load_graph
 from edge.runtime.streams import EnhancerStream, Separator, Statistics
 
@@ -52,6 +52,8 @@ def manifest_of(segment: int) -> SimpleNamespace:
         hop=int(0.75 * segment),
         channels=2,
         sources=list(range(SOURCES)),
+        inputs=[TensorSpec("mix", (1, 2, segment))],
+        outputs=[TensorSpec("stems", (1, SOURCES, 2, segment))],
     )
 
 

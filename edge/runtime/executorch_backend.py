@@ -1,0 +1,105 @@
+"""ExecuTorch: its torch-free runtime package, or the `executorch` package, which brings torch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from edge.manifest import Manifest
+from edge.runtime.binding import Binding, Carried, Runtime
+
+
+def load_executorch(path: str, package: str | None, threads: int) -> Runtime:
+    """The program at `path` in the installed `package` (see graphs.executorch_package)."""
+    return ExecutorchNumpy(path, threads) if package == "executorch_numpy_runtime" else ExecutorchTorch(path, threads)
+
+
+class ExecutorchNumpy:
+    """The torch-free package. A method plans its memory once: one run at a time."""
+
+    def __init__(self, path: str, threads: int):
+        import executorch_numpy_runtime
+
+        with open(path, "rb") as file:
+            self._content = file.read()  # the program reads these bytes for as long as it lives
+        with quiet_stderr(), _processors(threads):
+            self._program = executorch_numpy_runtime.Runtime.get().load_program(self._content)
+            self._method = self._program.load_method("forward")
+        self._threads, self._lock, self._fresh = threads, threading.Lock(), True
+
+    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        with self._lock, quiet_stderr() if self._fresh else contextlib.nullcontext(), _processors(self._threads):
+            self._fresh = False  # the first call prepares the delegate, with notices
+            return self._method(inputs)
+
+    def bind(self, manifest: Manifest) -> Binding:
+        return Carried(manifest, self.run)
+
+
+@contextlib.contextmanager
+def _processors(count: int) -> Iterator[None]:
+    """Let this thread, and threads that it starts, use `count` processors only.
+
+    executorch_numpy_runtime's thread pool has no setting: it has a thread a processor, which inherit this.
+    """
+    usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if count >= len(usable):
+        yield
+        return
+    first = os.getpid() % len(usable)  # several processes should not all sit on the same ones
+    os.sched_setaffinity(0, {usable[(first + i) % len(usable)] for i in range(count)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, usable)
+
+
+class ExecutorchTorch:
+    """The executorch package. A method plans its memory once: one run at a time; its outputs are copies."""
+
+    def __init__(self, path: str, threads: int):
+        with quiet_stderr():
+            import torch
+            from executorch.extension.pybindings import _portable_lib
+
+            torch.set_num_threads(threads)
+            _portable_lib._unsafe_reset_threadpool(threads)
+            with open(path, "rb") as file:
+                self._content = file.read()  # the method reads these and the program for as long as it lives
+            self._program = _portable_lib._load_program_from_buffer(self._content)
+            self._method = self._program.load_method("forward")
+        self._tensor, self._lock = torch.from_numpy, threading.Lock()
+
+    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        tensors = self._run_tensors([self._tensor(np.ascontiguousarray(array)) for array in inputs])
+        return [tensor.numpy() for tensor in tensors]
+
+    def _run_tensors(self, tensors: list[Any]) -> list[Any]:
+        with self._lock:
+            return self._method(tensors)
+
+    def bind(self, manifest: Manifest) -> Binding:
+        return Carried(manifest, self._run_tensors, self._tensor, lambda tensor: tensor.numpy())
+
+
+@contextlib.contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Hide what native code prints on stderr (processor look-up, thread-pool notices), not exceptions."""
+    stderr = 2
+    try:
+        saved = os.dup(stderr)
+    except OSError:  # closed: nothing to hide
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as sink:
+            os.dup2(sink.fileno(), stderr)
+            yield
+    finally:
+        os.dup2(saved, stderr)
+        os.close(saved)

@@ -1,0 +1,177 @@
+"""Separation with less latency than a segment: overlapping segments that end in the present.
+
+Every `hop` samples the graph runs on the newest segment of audio. Of its stems the last `lookahead` samples are left
+to the next runs, which know what follows them; the `hop` before them come out, crossfaded with the run before over
+`crossfade` samples. A sample so waits hop + lookahead + crossfade samples at most, and the graph, whose segment is
+fixed, costs segment / hop times as much as a run without overlap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge.errors import InputError
+from edge.manifest import Manifest
+from edge.runtime.binding import Binding
+from edge.runtime.graphs import Graph, bind
+from edge.runtime.streams import MAX_SAMPLE, Statistics, is_silent, make_consistent
+
+MIN_LATENCY = 0.1  # seconds; below it the graph has no context to look ahead into
+MEMORY_SECONDS = 60.0  # of the running normalisation
+WARM_SECONDS = 1.0  # of typical audio, with which it starts
+WARM_STD = 0.1
+
+
+@dataclass(frozen=True)
+class LatencyPlan:
+    """How a latency is spent, in samples at the model's rate."""
+
+    hop: int
+    lookahead: int
+    crossfade: int
+
+    @property
+    def latency(self) -> int:
+        return self.hop + self.lookahead + self.crossfade
+
+
+def latency_plan(manifest: Manifest, latency: float | None = None) -> LatencyPlan:
+    """Spend `latency` seconds (default: a segment's) on hop, look-ahead and crossfade.
+
+    Raises InputError for less than 0.1 s or more than the segment.
+    """
+    assert manifest.segment is not None
+    longest = manifest.segment / manifest.sample_rate
+    latency = longest if latency is None else latency
+    if not MIN_LATENCY <= latency <= longest:
+        raise InputError(f"{manifest.name}: a latency of {latency:g} s is outside {MIN_LATENCY} to {longest:g} s")
+    total = round(latency * manifest.sample_rate)
+    hop, crossfade = total // 2, total // 10
+    return LatencyPlan(hop, total - hop - crossfade, crossfade)
+
+
+class RunningStatistics(Statistics):
+    """Mean and standard deviation of the mono mix so far, of about its last minute; see `Statistics`.
+
+    It starts as if it had heard a second of typical audio, so that the first quiet samples are not blown up.
+    """
+
+    def __init__(self, sample_rate: int):
+        super().__init__()
+        self._most = round(MEMORY_SECONDS * sample_rate)
+        self.count = round(WARM_SECONDS * sample_rate)
+        self._squares = WARM_STD**2 * self.count
+
+    def update(self, block: np.ndarray) -> None:
+        super().update(block)
+        if self.count > self._most:
+            self._squares *= self._most / self.count
+            self.count = self._most
+
+
+class LowLatencySeparator:
+    """Streams any number of samples through a separator's graph with the latency of a `LatencyPlan`.
+
+    Normalised by the running statistics, hence causal. A silent segment (below -80 dBFS RMS) is not run, its stems
+    are silent. With `consistent` the stems' sum is the mix. NaN, infinite and absurd input samples count in
+    `bad_inputs` and are taken for zero; a segment for which the model gives such samples counts in `bad_outputs`
+    and comes out silent.
+    """
+
+    def __init__(self, manifest: Manifest, graph: Graph, plan: LatencyPlan, consistent: bool = False):
+        assert manifest.segment is not None
+        self.sample_rate = manifest.sample_rate
+        self.plan = plan
+        self.latency_samples = plan.latency
+        self.bad_inputs = self.bad_outputs = 0
+        self.hops = self.inferences = 0  # hops taken, and how many of them were run
+        self._bound: Binding = bind(manifest, graph)
+        self._segment, self._consistent = manifest.segment, consistent
+        channels, sources = manifest.channels, len(manifest.sources)
+        self._audio = np.zeros((channels, manifest.segment), np.float32)
+        self._tail = np.zeros((sources, channels, plan.crossfade), np.float32)
+        self._rise = np.linspace(0, 1, plan.crossfade, endpoint=False, dtype=np.float32)
+        self._silent = np.zeros((sources, channels, manifest.segment), np.float32)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all input; the counters go on."""
+        self._statistics = RunningStatistics(self.sample_rate)
+        self._audio[:] = 0
+        self._tail[:] = 0
+        self._fill = 0  # new samples at the end of `_audio`'s next hop
+        self._skip = self.plan.lookahead + self.plan.crossfade
+        self._owed = 0
+
+    def process(self, mix: np.ndarray) -> np.ndarray:
+        """float32 (channels, n), n >= 0, to the stems that are ready, float32 (sources, channels, m)."""
+        count, hop = mix.shape[1], self.plan.hop
+        self._owed += count
+        ready = max(0, (self._fill + count) // hop * hop - self._skip)
+        out = np.empty((*self._tail.shape[:2], ready), np.float32)
+        start = done = 0
+        while start < count:
+            taken = min(hop - self._fill, count - start)
+            at = self._segment - hop + self._fill
+            self._audio[:, at : at + taken] = mix[:, start : start + taken]
+            self._fill += taken
+            start += taken
+            if self._fill == hop:
+                done += self._run(out, done)
+        return out
+
+    def flush(self) -> np.ndarray:
+        """The stems still owed, drained with zeros, float32 (sources, channels, m); the stream is reset afterwards."""
+        out = np.empty((*self._tail.shape[:2], self._owed), np.float32)
+        done = 0
+        while self._owed > 0:
+            self._audio[:, self._segment - self.plan.hop + self._fill :] = 0
+            done += self._run(out, done)
+        self.reset()
+        return out
+
+    def _run(self, out: np.ndarray, at: int) -> int:
+        plan, end = self.plan, self._segment - self.plan.lookahead
+        stems = self._separate()
+        start = end - plan.hop - plan.crossfade
+        skipped = min(self._skip, plan.hop)
+        self._skip -= skipped
+        count = min(plan.hop - skipped, self._owed)
+        first = stems[:, :, start : start + plan.crossfade]
+        first[:] = self._tail + self._rise * (first - self._tail)
+        out[:, :, at : at + count] = stems[:, :, start + skipped : start + skipped + count]
+        self._tail[:] = stems[:, :, end - plan.crossfade : end]
+        self._owed -= count
+        self._audio[:, : self._segment - plan.hop] = self._audio[:, plan.hop :].copy()
+        self._fill = 0
+        return count
+
+    def _separate(self) -> np.ndarray:
+        """The stems of the newest segment, (sources, channels, segment), at the input's scale."""
+        self.hops += 1
+        new = self._audio[:, self._segment - self.plan.hop :]
+        bad = ~(np.abs(new) < MAX_SAMPLE)
+        if bad.any():
+            self.bad_inputs += int(bad.sum())
+            new[bad] = 0
+        self._statistics.update(new[:, : self._fill].T)  # not the zeros of a flush
+        if is_silent(self._audio):
+            return self._nothing()
+        scale = np.float32(self._statistics.std + 1e-8)  # the graph itself takes the mean of each segment away
+        np.divide(self._audio, scale, out=self._bound.input[0])
+        self._bound.run()
+        self.inferences += 1
+        stems = self._bound.output[0]
+        if not np.isfinite(stems).all():
+            self.bad_outputs += 1
+            return self._nothing()
+        stems *= scale
+        if self._consistent:
+            make_consistent(stems, self._audio)
+        return stems
+
+    def _nothing(self) -> np.ndarray:
+        self._silent[:] = 0
+        return self._silent

@@ -1,0 +1,65 @@
+"""ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edge.manifest import Manifest
+from edge.runtime.binding import Binding
+
+
+class Onnx:
+    """A session, which may run in several threads at once."""
+
+    def __init__(self, path: str, threads: int):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # failures come back as exceptions
+        self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.inputs = [node.name for node in self.session.get_inputs()]
+        self.outputs = [node.name for node in self.session.get_outputs()]
+
+    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return self.session.run(None, dict(zip(self.inputs, inputs, strict=True)))
+
+    def bind(self, manifest: Manifest) -> Binding:
+        return _OnnxBinding(self, manifest)
+
+
+class _OnnxBinding:
+    """Two sets of states: each run reads one and writes the other, and no tensor is allocated or copied."""
+
+    def __init__(self, runtime: Onnx, manifest: Manifest):
+        from onnxruntime import OrtValue
+
+        def arrays(specs):
+            return [np.zeros(spec.shape, spec.dtype) for spec in specs]
+
+        self.input, self._states = arrays(manifest.inputs[:1])[0], arrays(manifest.inputs[1:])
+        self.output, spare = arrays(manifest.outputs[:1])[0], arrays(manifest.outputs[1:])
+        self._arrays = [self.input, self.output, *self._states, *spare]  # the OrtValues use their memory
+        first, output, *values = [OrtValue.ortvalue_from_numpy(array) for array in self._arrays]
+        here, there = values[: len(spare)], values[len(spare) :]
+        self._turns = []
+        for old, new in ((here, there), (there, here)):
+            binding = runtime.session.io_binding()
+            for name, value in zip(runtime.inputs, [first, *old], strict=True):
+                binding.bind_ortvalue_input(name, value)
+            for name, value in zip(runtime.outputs, [output, *new], strict=True):
+                binding.bind_ortvalue_output(name, value)
+            self._turns.append(binding)
+        self._session, self._turn = runtime.session, 0
+
+    def run(self) -> None:
+        self._session.run_with_iobinding(self._turns[self._turn])
+        self._turn ^= 1
+
+    def reset(self) -> None:
+        self._turn = 0
+        for state in self._states:
+            state.fill(0)
