@@ -11,6 +11,8 @@ from scipy.signal import butter, fftconvolve, sosfilt
 from edge.errors import InputError
 from edge.training.shards import SCALE, Item, open_shard, read_manifest
 
+QUIET_POWER = 1e-6
+
 
 def mix_at_snr(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
     """`noise` (N,) scaled so that the power ratio speech / noise over the whole clip is `snr_db`."""
@@ -45,12 +47,15 @@ class SpeechMixer:
 
     def recorded_noise(self, rng: np.random.Generator) -> np.ndarray:
         """float32 (samples,) of one noise group; short ones repeat."""
-        audio = self.noises[rng.choice(len(self.noises), p=self._noise_odds)][1]
-        parts, total = [], 0
-        while total < self.samples:
-            parts.append(_crop(audio, min(len(audio), self.samples - total), rng))
-            total += len(parts[-1])
-        return np.concatenate(parts)
+        while True:
+            audio = self.noises[rng.choice(len(self.noises), p=self._noise_odds)][1]
+            parts, total = [], 0
+            while total < self.samples:
+                parts.append(_crop(audio, min(len(audio), self.samples - total), rng))
+                total += len(parts[-1])
+            noise = np.concatenate(parts)
+            if np.mean(noise**2) > QUIET_POWER:  # a pause between events would be amplified, or be no noise at all
+                return noise
 
     def noise(self, rng: np.random.Generator) -> np.ndarray:
         """Recorded noise (60 %), babble of 3 to 8 voices, coloured noise with hum or clicks, or a sum of two."""
