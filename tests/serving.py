@@ -1,4 +1,4 @@
-"""A server in a thread of the test's process, and a client that keeps no rules."""
+"""A server in a thread of the test's process or in one of its own, and a client that keeps no rules."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import base64
 import contextlib
 import json
 import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -80,6 +83,44 @@ def offline(bundle: Bundle, audio: np.ndarray, backend: str = "onnx") -> np.ndar
 
 def noise(seed: int, samples: int) -> np.ndarray:
     return (0.1 * np.random.default_rng(seed).standard_normal(samples)).astype(np.float32)
+
+
+COMMAND = [sys.executable, "-m", "edge.cli.serve"]
+
+
+class Process:
+    """edge-serve in a process of its own; `page` and `url` are what it printed."""
+
+    def __init__(self, *arguments: object, command: list[str] = COMMAND):
+        self.process = subprocess.Popen(
+            [*command, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # a test run in the background of a shell ignores SIGINT, and its children would too
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        assert self.process.stdout is not None
+        self.first = self.process.stdout.readline()
+        self.page, self.url = self.process.stdout.readline().split() or ("", "")
+        self.port = int(self.url.rpartition(":")[2].split("/")[0])
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """Exit code and stderr."""
+        self.process.send_signal(number)
+        _, error = self.process.communicate(timeout=30)
+        return self.process.returncode, error
+
+
+@contextlib.contextmanager
+def started(*arguments: object, command: list[str] = COMMAND) -> Iterator[Process]:
+    process = Process(*arguments, command=command)
+    try:
+        yield process
+    finally:
+        if process.process.poll() is None:
+            process.process.kill()
+            process.process.communicate()
 
 
 class RawClient:

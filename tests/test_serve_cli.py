@@ -13,54 +13,18 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("websockets")
-from serving import RawClient, noise
+from serving import COMMAND, Process, RawClient, noise, started
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from edge.serve.client import Client
 from edge.serve.protocol import message
-
-COMMAND = [sys.executable, "-m", "edge.cli.serve"]
-
-
-class Process:
-    def __init__(self, *arguments: object, command: list[str] = COMMAND):
-        self.process = subprocess.Popen(
-            [*command, *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # a test run in the background of a shell ignores SIGINT, and its children would too
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-        assert self.process.stdout is not None
-        self.first = self.process.stdout.readline()
-        self.page, self.url = self.process.stdout.readline().split() or ("", "")
-        self.port = int(self.url.rpartition(":")[2].split("/")[0])
-
-    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        """Exit code and stderr."""
-        self.process.send_signal(number)
-        _, error = self.process.communicate(timeout=30)
-        return self.process.returncode, error
-
-
-@contextlib.contextmanager
-def started(*arguments: object, command: list[str] = COMMAND) -> Iterator[Process]:
-    process = Process(*arguments, command=command)
-    try:
-        yield process
-    finally:
-        if process.process.poll() is None:
-            process.process.kill()
-            process.process.communicate()
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -34,7 +34,7 @@ async function poll() {
     const speed = now.rtf === null ? "" : `, RTF ${now.rtf.toFixed(3)}`;
     $("facts").textContent =
       `${now.model} (${now.precision}, ${now.backend}), ${now.sample_rate / 1000} kHz. ` +
-      `${now.clients} of ${now.max_clients} clients, load ${Math.round(100 * now.load)} %${speed}.`;
+      `${now.clients} of ${now.max_clients} clients, load ${Math.round(100 * now.load)}\u00a0%${speed}.`;
   } catch {
     $("facts").textContent = "";
   }

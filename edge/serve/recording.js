@@ -10,7 +10,7 @@ export async function decode(file, rate) {
   try {
     audio = await new OfflineAudioContext(1, 1, rate).decodeAudioData(await file.arrayBuffer());
   } catch {
-    throw new Error(`${file.name} is nothing that this browser can decode.`);
+    throw new Error(`This browser cannot decode ${file.name}.`);
   }
   const mono = new Float32Array(audio.length);
   for (let c = 0; c < audio.numberOfChannels; c++) {
@@ -61,7 +61,7 @@ export class Player {
     this.volume = new GainNode(this.context, { gain: volume });
     this.volume.connect(this.context.destination);
     this.gains = {};
-    const start = this.context.currentTime + 0.05;
+    const start = Math.ceil((this.context.currentTime + 0.05) * rate) / rate; // between samples it would interpolate
     for (const [name, samples] of Object.entries({ original, enhanced })) {
       const buffer = this.context.createBuffer(1, samples.length, rate);
       buffer.copyToChannel(samples, 0);
