@@ -130,14 +130,15 @@ def scatter(points: Sequence[Point], x_axis: str, y_axis: str) -> str:
         px, py, width = x(p.x), y(p.y), _CHARACTER * len(p.label)
         inside = px + 9 + width < WIDTH
         start = px + 9 if inside else px - 9 - width
-        label_y = py + 4
-        while any(start < b and a < start + width and abs(label_y - c) < 13 for a, b, c in taken):
-            label_y -= 13
+        offsets = [sign * 13 * step for step in range(12) for sign in (1, -1)]
+        heights = [py + 4 + offset for offset in offsets if 12 <= py + 4 + offset <= floor]
+        free = (h for h in heights if not any(start < b and a < start + width and abs(h - c) < 13 for a, b, c in taken))
+        label_y = next(free, heights[0] if heights else 12.0)
         taken.append((start, start + width, label_y))
         kind = "c" if p.filled else "o"
         anchor, at = ("start", px + 9) if inside else ("end", px - 9)
         parts += [
-            f'<circle class="{kind}{p.series}" cx="{px:.1f}" cy="{py:.1f}" r="5"><title>{escape(p.label)}</title></circle>',
+            f'<circle class="{kind}{p.series}" cx="{px:.1f}" cy="{py:.1f}" r="5"/>',
             f'<text x="{at:.1f}" y="{label_y:.1f}" text-anchor="{anchor}">{escape(p.label)}</text>',
         ]
     return f'<svg viewBox="0 0 {WIDTH} {height}" role="img">{"".join(parts)}</svg>'

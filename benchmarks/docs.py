@@ -1,0 +1,162 @@
+"""Writes docs/benchmarks.md from the reports in docs/results/: python -m edge.benchmarks.docs
+
+Never edited by hand: a test compares the page with what this makes of the reports. Those of the peers and of the ARM64
+budget are told by their own packages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import edge.benchmarks
+from edge.atomic import atomic_path
+from edge.benchmarks import hot_paths, htdemucs
+from edge.benchmarks.machine import machine_line
+from edge.benchmarks.report import labels, notes, number, ratio_cells
+from edge.cli.common import run_command
+from edge.errors import InputError
+
+ROOT = Path(edge.benchmarks.__file__).parent.parent
+RESULTS, PAGE = ROOT / "docs" / "results", ROOT / "docs" / "benchmarks.md"
+
+HEAD = """\
+# Benchmarks
+
+Made by `make docs-benchmarks` from the reports in `docs/results/`; each section names the command that measured it
+and the machine. Measured on a virtual machine with neighbours: trust ratios, which come from interleaved rounds, more
+than times.
+"""
+
+
+def page(results: Path = RESULTS) -> str:
+    """The Markdown of all reports that are there; InputError where one is no JSON."""
+    parts = [HEAD]
+    for file, title, section in SECTIONS:
+        path = results / file
+        if path.exists():
+            try:
+                content = json.loads(path.read_text())
+            except ValueError as error:
+                raise InputError(f"{path} is no JSON ({error}); measure again") from error
+            parts.append(f"## {title}\n\n{section(content).strip()}\n")
+    return "\n".join(parts)
+
+
+def bundles(content: dict[str, Any]) -> str:
+    """The shipped models through edge-bench."""
+    results = content["results"]
+    speed = [["bundle", "backend", "threads", "RTF", "ratio", "95 %", "p50 ms", "p95 ms", "p99 ms", "max ms", "missed"]]
+    cost = [["bundle", "backend", "threads", "file MB", "weights MB", "MB/s read", "load ms", "first ms", "peak MB"]]
+    cost[0] += ["x of floor", "host % of hop", "host % of work"]
+    for name, r in zip(labels(results), results, strict=True):
+        case = [name, r["backend"], str(r["threads"])]
+        speed.append(
+            [
+                *case,
+                f"{r['rtf']:.4f}",
+                *ratio_cells(r.get("ratio")),
+                *(number(r["hop_time"][key], 1e3, 2) for key in ("p50", "p95", "p99", "max")),
+                f"{r['deadline_misses']} of {r['hops']}",
+            ]
+        )
+        cost.append(
+            [
+                *case,
+                number(r["graph_bytes"], 1e-6, 2),
+                number(r["weight_bytes"], 1e-6, 2),
+                number(r["weight_bytes_per_second"], 1e-6, 1),
+                number(r["load_seconds"], 1e3, 0),
+                number(r["first_seconds"], 1e3, 2),
+                number(r["peak_bytes"], 1e-6, 0),
+                number((r.get("floor") or {}).get("times"), 1, 1),
+                number(r.get("overhead_share"), 100, 2),
+                number(r.get("overhead_share_of_work"), 100, 1),
+            ]
+        )
+    text = [table(speed, 2), table(cost, 2)]
+    profiles = [(name, r) for name, r in zip(labels(results), results, strict=True) if r.get("profile")]
+    if profiles:
+        kinds = list(dict.fromkeys(e["kind"] for _, r in profiles for e in r["profile"]["entries"]))
+        shares = [["share of the time, %", "threads", *kinds]]
+        for name, r in profiles:
+            found = {e["kind"]: e["share"] for e in r["profile"]["entries"]}
+            shares.append([name, str(r["threads"]), *(number(found.get(kind), 100, 0) for kind in kinds)])
+        text += ["By layer type, from ONNX Runtime's profiler:", table(shares, 1)]
+    return "\n\n".join([*text, lines([*notes(content)[:-1], *measured(content)])])
+
+
+def full_size(content: dict[str, Any]) -> str:
+    """HT Demucs against the demucs package."""
+    seconds = content["results"][0]["latency_seconds"]
+    threads = content["settings"]["threads"][0]
+    intro = (
+        f"One segment of {seconds:g} s, {threads} threads for everything, random weights, all in one interleaved run. "
+        "`x of floor`: time over the least that this machine's measured peak allows for the multiplications of the "
+        "learned layers and the attention."
+    )
+    remains = ["What the time above the floor goes to, as far as a profiler tells:", *above(content)]
+    return "\n\n".join([intro, table(htdemucs.rows(content), 2), "\n".join(remains), lines(measured(content))])
+
+
+def above(content: dict[str, Any]) -> list[str]:
+    """As a list."""
+    return ["", *(f"- {line}" for line in htdemucs.above_floor(content))]
+
+
+def paths(content: dict[str, Any]) -> str:
+    """The pipeline's own hot paths."""
+    intro = "What every block of audio goes through apart from the networks; `make bench` compares with these."
+    rows = [[row[i] for i in range(4)] for row in hot_paths.rows(content)]
+    return "\n\n".join([intro, table(rows, 1), lines(measured(content))])
+
+
+def _other(package: str) -> Callable[[dict[str, Any]], str]:
+    return lambda content: importlib.import_module(f"edge.benchmarks.{package}.report").markdown(content)
+
+
+SECTIONS: list[tuple[str, str, Callable[[dict[str, Any]], str]]] = [
+    ("bench.json", "The shipped models", bundles),
+    ("htdemucs.json", "HT Demucs in full size", full_size),
+    ("peers.json", "Beside other systems", _other("peers")),
+    ("arm.json", "Instructions on ARM64", _other("arm")),
+    ("hot_paths.json", "The pipeline's own hot paths", paths),
+]
+
+
+def table(rows: Sequence[Sequence[str]], left: int) -> str:
+    """Markdown; the first row is the header, the first `left` columns are words."""
+    rule = ["---" if i < left else "---:" for i in range(len(rows[0]))]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (rows[0], rule, *rows[1:]))
+
+
+def measured(content: dict[str, Any]) -> list[str]:
+    """The command and the machine."""
+    return [f"Measured by `{content['tool']['command']}`", f"on {machine_line(content['machine'])}."]
+
+
+def lines(texts: Sequence[str]) -> str:
+    """Lines of one paragraph."""
+    return "  \n".join(texts)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    parser = argparse.ArgumentParser("python -m edge.benchmarks.docs", description=__doc__)
+    parser.parse_args(argv)
+
+    def body() -> None:
+        text = page()
+        with atomic_path(PAGE) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    return run_command("docs", body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

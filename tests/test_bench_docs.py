@@ -1,0 +1,44 @@
+"""docs/benchmarks.md says what the reports say, and the reports are what the schema says."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "docs" / "results"
+
+
+def test_the_page_is_the_one_made_from_the_reports():
+    from edge.benchmarks.docs import page
+
+    assert (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8") == page(RESULTS)
+
+
+def test_every_section_names_its_command_and_machine():
+    from edge.benchmarks.docs import page
+
+    sections = page(RESULTS).split("\n## ")[1:]
+    assert len(sections) >= 3
+    for section in sections:
+        assert "`" in section and "Python 3" in section, section.splitlines()[0]
+
+
+@pytest.mark.parametrize("name", ["bench.json", "htdemucs.json"])
+def test_the_reports_meet_the_schema(name):
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((ROOT / "benchmarks" / "report.schema.json").read_text())
+    report = json.loads((RESULTS / name).read_text())
+    if "rivals" in report:  # beside what the schema knows
+        del report["rivals"]
+    jsonschema.Draft202012Validator(schema).validate(report)
+    assert report["failures"] == []
+
+
+def test_a_broken_report_is_named(tmp_path):
+    from edge.benchmarks.docs import page
+    from edge.errors import InputError
+
+    (tmp_path / "bench.json").write_text("{")
+    with pytest.raises(InputError, match=r"bench\.json is no JSON"):
+        page(tmp_path)
