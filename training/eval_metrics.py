@@ -1,0 +1,143 @@
+"""Figures of enhanced speech and separated stems; the published implementations where there are any."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from edge.errors import InputError
+from edge.metrics import sdr, si_sdr
+
+RATE = 16000
+SILENCE_DBFS = -120.0  # what is quieter counts as this
+SPEECH_METRICS = ("pesq", "estoi", "si_sdr", "dnsmos")
+UNITS = {
+    "pesq": "PESQ-wb",
+    "estoi": "ESTOI",
+    "si_sdr": "SI-SDR dB",
+    "dnsmos": "DNSMOS",
+    "lsd": "LSD dB",
+    "residual": "dBFS",
+    "sdr": "SDR dB",
+    "bss_sdr": "BSSEval SDR dB",
+}
+SMALLER_IS_BETTER = ("lsd", "residual")
+
+
+def load_metrics() -> None:
+    """Import what speech is judged with, so that a missing package shows before the work. InputError names it."""
+    for name in ("pesq", "pystoi", "speechmos", "librosa"):
+        _import(name)
+
+
+def pesq_wb(clean: np.ndarray, estimate: np.ndarray) -> float | None:
+    """Wide-band PESQ (ITU-T P.862.2) of (n,) at 16 kHz; None where it finds no speech in either."""
+    pesq = _import("pesq")
+    try:
+        return float(pesq.pesq(RATE, clean, estimate, "wb"))
+    except (pesq.NoUtterancesError, pesq.BufferTooShortError):
+        return None
+
+
+def estoi(clean: np.ndarray, estimate: np.ndarray) -> float | None:
+    """Extended short-time objective intelligibility of (n,) at 16 kHz; None below half a second."""
+    if len(clean) < RATE // 2:
+        return None
+    return float(_import("pystoi").stoi(clean, estimate, RATE, extended=True))
+
+
+def dnsmos(estimate: np.ndarray) -> float:
+    """DNSMOS P.835 overall (a network's guess of a listener's score, no reference) of (n,) at 16 kHz."""
+    peak = float(np.abs(estimate).max(initial=0))  # it refuses what is beyond full scale
+    return float(_dnsmos().run(estimate / max(1.0, peak), RATE)["ovrl_mos"])
+
+
+def log_spectral_distance(reference: np.ndarray, estimate: np.ndarray, low_hz: float = 4000.0) -> float:
+    """Root mean square over bins above `low_hz` of the log-power difference in dB, mean over frames with speech.
+
+    Frames of 32 ms (Hann, hop 16 ms) of (n,) at 16 kHz. Powers below -50 dB of the reference's strongest bin are
+    raised to there, so that an empty band does not count without bound. Speech: frames within 40 dB of the loudest.
+    """
+    powers = [_power(x) for x in (reference, estimate)]
+    floor = powers[0].max() * 1e-5
+    first = int(np.ceil(low_hz / (RATE / 512)))
+    difference = 10 * np.log10(np.maximum(powers[1], floor) / np.maximum(powers[0], floor))[:, first:]
+    energy = powers[0].sum(axis=1)
+    return float(np.sqrt((difference[energy > energy.max() * 1e-4] ** 2).mean(axis=1)).mean())
+
+
+def _power(audio: np.ndarray) -> np.ndarray:
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(audio, (0, 512)), 512)[::256]
+    return np.abs(np.fft.rfft(frames * np.hanning(513)[:-1])) ** 2 + 1e-20
+
+
+def level_dbfs(audio: np.ndarray) -> float:
+    """RMS level in dB of full scale."""
+    return max(SILENCE_DBFS, float(10 * np.log10(max(np.mean(np.square(audio, dtype=np.float64)), 1e-20))))
+
+
+def speech_scores(clean: np.ndarray, estimate: np.ndarray, with_dnsmos: bool = True) -> dict[str, float | None]:
+    """All of SPEECH_METRICS of (n,) pairs at 16 kHz."""
+    clean, estimate = clean.astype(np.float32), estimate.astype(np.float32)
+    scores = {"pesq": pesq_wb(clean, estimate), "estoi": estoi(clean, estimate), "si_sdr": si_sdr(clean, estimate)}
+    return scores | ({"dnsmos": dnsmos(estimate)} if with_dnsmos else {})
+
+
+def stem_scores(stem: np.ndarray, estimate: np.ndarray) -> dict[str, float]:
+    """SDR as in the MDX challenges, and SI-SDR over both channels, of (2, n)."""
+    return {"sdr": sdr(stem, estimate), "si_sdr": si_sdr(stem.reshape(-1), estimate.reshape(-1))}
+
+
+def bss_eval_sdr(stems: np.ndarray, estimates: np.ndarray, rate: int) -> list[float | None]:
+    """BSSEval v4 SDR as museval gives it: the median over windows of 1 s, for each of (S, 2, n); 512-tap filters.
+
+    None where a stem is silent in every window. Raises InputError where museval is not installed.
+    """
+    museval = _import("museval.metrics")
+    values = museval.bss_eval(
+        np.moveaxis(stems, 1, 2).astype(np.float64),
+        np.moveaxis(estimates, 1, 2).astype(np.float64),
+        window=rate,
+        hop=rate,
+        compute_permutation=False,
+        filters_len=512,
+        framewise_filters=False,
+        bsseval_sources_version=False,
+    )[0]
+    medians = [np.nanmedian(row) if np.isfinite(row).any() else None for row in values]
+    return [None if m is None else float(m) for m in medians]
+
+
+def summary(values: list[float], seed: int = 0, draws: int = 2000) -> dict[str, float]:
+    """{"mean", "low", "high", "files"}: the mean, and its 95 % interval by bootstrap over files."""
+    array = np.asarray(values, dtype=np.float64)
+    picks = np.random.default_rng(seed).integers(len(array), size=(draws, len(array)))
+    low, high = np.percentile(array[picks].mean(axis=1), [2.5, 97.5])
+    rounded = {"mean": array.mean(), "low": low, "high": high}
+    return {key: round(float(value), 4) for key, value in rounded.items()} | {"files": len(array)}
+
+
+def _import(name: str) -> ModuleType:
+    if name.startswith("museval"):
+        _without_musdb()
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(f'evaluation needs the package {error.name}: pip install "stem-edge[eval]"') from error
+
+
+def _without_musdb() -> None:
+    """museval imports the reader of MUSDB, which wants ffmpeg; its metrics use neither."""
+    import sys
+
+    for name in ("musdb", "stempeg"):
+        sys.modules.setdefault(name, ModuleType(name))
+
+
+@functools.cache
+def _dnsmos() -> Any:
+    return _import("speechmos.dnsmos")
