@@ -21,7 +21,7 @@ LIMIT_DB = 80.0
 # soxr resamples in two stages where no rate divides the other; the app's resampler matches it to about 70 dB.
 RESAMPLED_LIMIT_DB = 55.0
 # int8 graphs turn the least difference of their input into steps of their activations.
-INT8_LIMIT_DB = 30.0
+INT8_LIMIT_DB = 15.0
 
 
 def speech_48k() -> np.ndarray:
