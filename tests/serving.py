@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -54,25 +54,27 @@ def serving(bundle: Bundle, limits: Limits | None = None, backend: str = "onnx",
     """Serve on a free port of 127.0.0.1 within the context."""
     service = Service(bundle, backend, threads, limits or Limits())
     ready: list[Running] = []
-    started, loop = threading.Event(), asyncio.new_event_loop()
-    stop = asyncio.Event()
+    started = threading.Event()
+    stops: list[Callable[[], object]] = []
 
     async def run() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        stops.append(lambda: loop.call_soon_threadsafe(stop.set))
         async with listening(service, "127.0.0.1", 0) as addresses:
             ready.append(Running(service, addresses[0][1]))
             started.set()
             await stop.wait()
 
-    thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
     thread.start()
     assert started.wait(30)
     try:
         yield ready[0]
     finally:
-        loop.call_soon_threadsafe(stop.set)
+        stops[0]()
         thread.join(30)
         assert not thread.is_alive(), "the server does not stop"
-        loop.close()
 
 
 def offline(bundle: Bundle, audio: np.ndarray, backend: str = "onnx") -> np.ndarray:

@@ -22,7 +22,9 @@ from edge.serve.client import Client
 from edge.serve.pages import host_allowed, origin_allowed
 from edge.serve.protocol import PATH, Limits, message
 
-STRICT = Limits(message_bytes=1 << 18, hello_seconds=1, ping_seconds=0.5, idle_seconds=1.5, stall_seconds=3)
+STRICT = Limits(
+    message_bytes=1 << 18, open_seconds=1, hello_seconds=1, ping_seconds=0.5, idle_seconds=1.5, stall_seconds=3
+)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +79,16 @@ def pinging(server):
     with pytest.raises(ConnectionError):
         while True:
             raw.socket.sendall(data)
+
+
+def pinging_and_reading(server):
+    raw = RawClient(server.port)
+    reader = threading.Thread(target=raw.closed)
+    reader.start()
+    with pytest.raises(ConnectionError):
+        while True:
+            raw.socket.sendall(frame(Opcode.PING, b"") * 1000)
+    reader.join(30)
 
 
 def fragments(server):
@@ -170,6 +182,7 @@ BEHAVIOURS = [
     frozen,
     not_reading,
     pinging,
+    pinging_and_reading,
     fragments,
     huge_frames,
     broken_frames,
@@ -242,11 +255,12 @@ def test_foreign_pages_are_refused(server):
 
 
 def test_names_of_a_server_that_others_may_reach():
-    assert host_allowed("192.168.1.5:8765", ["0.0.0.0"]) and host_allowed("localhost", ["0.0.0.0"])
-    assert host_allowed(socket.gethostname(), ["0.0.0.0"])
-    assert not host_allowed("evil.example", ["0.0.0.0"])
-    assert not host_allowed("192.168.1.5:8765", ["127.0.0.1"])
-    assert not host_allowed(socket.gethostname() + ".evil.example", ["0.0.0.0"])
+    for host in ("192.168.1.5:8765", "[fe80::1]:8765", "localhost", "BOX.lan:1", socket.gethostname()):
+        assert host_allowed(host, "box.lan", loopback=False)
+    for host in ("evil.example", f"{socket.gethostname()}.evil.example", "box.lan.evil.example", "1.2.3.4.5"):
+        assert not host_allowed(host, "box.lan", loopback=False)
+    for host in ("192.168.1.5:8765", "box.lan", socket.gethostname() + ".", "0x7f.1", "2130706433"):
+        assert not host_allowed(host, "127.0.0.1", loopback=True)
     assert origin_allowed([], "a:1") and origin_allowed(["http://a:1"], "A:1") and origin_allowed(["https://a"], "a")
     assert not origin_allowed(["http://a:1", "http://a:1"], "a:1") and not origin_allowed([""], "a")
 

@@ -6,7 +6,6 @@ import ipaddress
 import json
 import re
 import socket
-from collections.abc import Collection
 from http import HTTPStatus
 from importlib import resources
 
@@ -38,9 +37,9 @@ _HEADERS = {
 class Pages:
     """Answers HTTP requests; lets those to the stream's path pass on to the WebSocket handshake."""
 
-    def __init__(self, service: Service, hosts: Collection[str]):
-        self._service = service
-        self._hosts = hosts
+    def __init__(self, service: Service, host: str):
+        self._service, self._host = service, host
+        self._loopback = is_loopback(host)
         folder = resources.files("edge.serve")
         self._files = {f"/{f.name}": f.read_bytes() for f in folder.iterdir() if _suffix(f.name) in _TYPES}
         self._files["/"] = self._files.pop("/index.html")
@@ -48,7 +47,7 @@ class Pages:
     def answer(self, request: Request) -> Response | None:
         """The response, or None for a handshake that may go on."""
         host = _only(request, "Host")
-        if host is None or not host_allowed(host, self._hosts):
+        if host is None or not host_allowed(host, self._host, self._loopback):
             return _text(HTTPStatus.FORBIDDEN, "this server is not known by that name: use its address, or --host NAME")
         if not origin_allowed(request.headers.get_all("Origin"), host):
             return _text(HTTPStatus.FORBIDDEN, "pages of other origins may not use this server")
@@ -69,25 +68,23 @@ class Pages:
         return _text(HTTPStatus.NOT_FOUND, f"there is /, /health and {PATH}")
 
 
-def host_allowed(host: str, names: Collection[str]) -> bool:
-    """Whether a request's Host header is a name of this server, whatever its port.
+def host_allowed(header: str, host: str, loopback: bool) -> bool:
+    """Whether a request's Host header is a name of the server that listens on `host`, whatever the port.
 
-    A foreign page whose name was made to resolve to this machine (DNS rebinding) carries that foreign name. Where
-    the server listens on loopback only (`names` are all that), loopback addresses are its names; elsewhere any
-    address is, as no rebinding needs one, and this machine's own name.
+    A foreign page whose name was made to resolve to this machine (DNS rebinding) carries that foreign name. On
+    `loopback` the server's names are the loopback addresses; elsewhere any address is, as no rebinding needs one,
+    and this machine's own name.
     """
-    match = _HOST.fullmatch(host)
+    match = _HOST.fullmatch(header)
     if match is None:
         return False
     name = match[1].strip("[]").lower().removesuffix(".")
-    if name == "localhost" or name in {known.lower() for known in names}:
+    if name in ("localhost", host.lower()):
         return True
-    local = all(is_loopback(known) for known in names)
     try:
-        address = ipaddress.ip_address(name)
+        return ipaddress.ip_address(name).is_loopback or not loopback
     except ValueError:
-        return not local and name == socket.gethostname().lower()
-    return address.is_loopback or not local
+        return not loopback and name == socket.gethostname().lower()
 
 
 def origin_allowed(origins: list[str], host: str) -> bool:

@@ -20,10 +20,11 @@ from edge.serve.conversation import converse
 from edge.serve.pages import Pages
 from edge.serve.service import Service
 
-OPEN_SECONDS = 5  # for a connection to say what it wants
 CLOSE_SECONDS = 2
 SPARE_CONNECTIONS = 256  # beside the clients: pages, health, and those that say nothing
-MAX_UNREAD = 1 << 20  # bytes of answers to pings that a client does not read
+RECEIVED_BYTES = 1 << 14  # that the system takes for us: what is read at once keeps the others waiting
+MAX_ANSWERS = 64  # to control frames that were read at once
+MAX_UNREAD = 1 << 20  # bytes of answers that a client does not read
 
 
 class _Connection(ServerConnection):
@@ -44,10 +45,14 @@ class _Connection(ServerConnection):
         self.everyone.pop(self, None)
         super().connection_lost(exc)
 
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.transport.get_write_buffer_size() > MAX_UNREAD:
+    def send_data(self) -> None:
+        """Frames that are due. Answers to pings are beyond the conversation's flow control: a flood ends here."""
+        frames = self.protocol.data_to_send()
+        if len(frames) > MAX_ANSWERS or self.transport.get_write_buffer_size() > MAX_UNREAD:
             self.transport.abort()
+        elif frames:
+            self.protocol.writes = frames
+            super().send_data()
 
 
 @contextlib.asynccontextmanager
@@ -62,12 +67,11 @@ async def listening(service: Service, host: str, port: int) -> AsyncIterator[lis
     factory = type("Connection", (_Connection,), {"everyone": connections, "most": limits.clients + SPARE_CONNECTIONS})
     logger = logging.getLogger("edge.serve.websockets")
     logger.setLevel(logging.CRITICAL)  # what clients do wrong is told to them
-    pages = Pages(service, [host])
-
     async def handle(connection: ServerConnection) -> None:
         await converse(connection, service)
 
     try:
+        pages = Pages(service, host)
         server = await serve(
             handle,
             host,
@@ -75,7 +79,7 @@ async def listening(service: Service, host: str, port: int) -> AsyncIterator[lis
             create_connection=factory,
             process_request=lambda connection, request: pages.answer(request),
             compression=None,
-            open_timeout=OPEN_SECONDS,
+            open_timeout=limits.open_seconds,
             ping_interval=None,  # the conversation pings, when the client is silent
             close_timeout=CLOSE_SECONDS,
             max_size=limits.message_bytes,
@@ -92,6 +96,7 @@ async def listening(service: Service, host: str, port: int) -> AsyncIterator[lis
         # Inherited by each connection. The system's own megabytes would hide for long that a client does not read,
         # and that a slow one does.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.unsent_bytes)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED_BYTES)
     try:
         yield [listener.getsockname()[:2] for listener in server.sockets]
     finally:
