@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -289,6 +291,17 @@ def test_the_client_tells_what_went_wrong(server):
         Client(server.url, sample_rate=1)
     with Client(server.url) as client, pytest.raises(EdgeError, match="not a finite"):
         client.enhance(np.full(1000, np.nan, np.float32))
+
+
+def test_the_example_of_the_documentation_runs(server, enhancer_bundle, tmp_path, monkeypatch):
+    documentation = (Path(__file__).parent.parent / "docs" / "serve.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", documentation, re.DOTALL)
+    audio = noise(6, 12_345)
+    soundfile.write(tmp_path / "noisy.wav", audio, 16_000, "FLOAT")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(example.replace("ws://127.0.0.1:8765/stream", server.url), names)
+    np.testing.assert_array_equal(names["enhanced"], offline(enhancer_bundle, audio))
 
 
 def test_a_huge_message_is_refused_by_its_length(server):

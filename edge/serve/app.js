@@ -63,13 +63,15 @@ function showLevels({ levels, latency, model, dropped }) {
   drawLevels($("scope"), history, SLOTS);
 }
 
+function stopLive() {
+  live?.stop();
+  live = null;
+  showLive();
+}
+
 async function toggleLive() {
   tell("");
-  if (live) {
-    live.stop();
-    live = null;
-    return showLive();
-  }
+  if (live) return stopLive();
   $("live").disabled = true;
   try {
     stopPlayer();
@@ -133,6 +135,7 @@ function showOverview() {
 
 function togglePlay() {
   if (player) return stopPlayer();
+  stopLive();
   const { original, enhanced, rate } = result;
   player = new Player(original, enhanced, rate, mode(), volume(), stopPlayer);
   $("play").textContent = "Stop";
