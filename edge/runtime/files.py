@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from edge.audio import AudioReader, AudioWriter, Resampler, output_format
-from edge.bundle import Bundle
+from edge.bundle import Bundle, Manifest
 from edge.errors import InputError
 from edge.outputs import output_file, output_folder
-from edge.runtime.graphs import Graph, load_graph
-from edge.runtime.streams import EnhancerStream, Separator, Statistics
+from edge.runtime.chain import mapped, new_chain, refuse_bad_results
+from edge.runtime.graphs import LoadedGraph, load_graph
+from edge.runtime.streams import Statistics
 
 # Called with a short label of the pass, the frames just done and the frames of the whole pass.
 Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """format: extension of outputs that are not named. source: write this stem alone. consistent: stems add up."""
+
+    format: str = "wav"
+    source: str | None = None
+    consistent: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,27 +48,38 @@ class FileReport:
 
 
 def run_file(
-    bundle: Bundle, source: Path, target: Path, backend: str, threads: int = 1, progress: Progress | None = None
+    bundle: Bundle,
+    source: Path,
+    target: Path,
+    backend: str,
+    threads: int = 1,
+    progress: Progress | None = None,
+    options: FileOptions | None = None,
+    load: Callable[[], LoadedGraph] | None = None,
 ) -> FileReport:
     """Enhance `source` into the audio file `target`, or separate it into the folder `target`, by the bundle's task.
 
+    With options.source `target` is the file of that stem. `load` gives the graph where it may be loaded already.
     Raises InputError for bad input and EdgeError where inference or writing fails; nothing is left behind then.
     """
-    report = progress or (lambda label, frames, total: None)
-    task = {"enhance": _enhance, "separate": _separate}[bundle.manifest.task]
+    report, options = progress or (lambda label, frames, total: None), options or FileOptions()
+    manifest = bundle.manifest
+    into_file = manifest.task == "enhance" or options.source is not None
     with AudioReader(source) as reader:
         if target.exists() and target.samefile(source):
             raise InputError(f"{target} is the input; choose another output")
-        if bundle.manifest.task == "enhance":
+        if into_file:
             output_format(target)  # a bad extension shows before the graph is loaded
         started = time.perf_counter()
-        graph = load_graph(bundle, backend, threads)
+        graph = load() if load else load_graph(bundle, backend, threads)
         loaded = time.perf_counter()
-        frames, outputs = task(bundle, graph, reader, target, report)
+        with _Output(target, manifest, options, into_file) as output:
+            statistics = _measured(reader, manifest, report) if manifest.task == "separate" else None
+            frames = _process(bundle, graph, reader, output, statistics, options, report)
         seconds = time.perf_counter() - loaded
         return FileReport(
             input=str(source),
-            outputs=[str(path) for path in outputs],
+            outputs=[str(path) for path in output.final],
             backend=backend,
             threads=threads,
             sample_rate=reader.sample_rate,
@@ -71,107 +91,110 @@ def run_file(
         )
 
 
-def _enhance(
-    bundle: Bundle, graph: Graph, reader: AudioReader, target: Path, progress: Progress
-) -> tuple[int, list[Path]]:
-    """Every channel on its own, resampled to the model's rate and back."""
-    manifest, rate, channels = bundle.manifest, reader.sample_rate, reader.channels
-    streams = [EnhancerStream(manifest, graph) for _ in range(channels)]
-    down = Resampler(rate, manifest.sample_rate, channels)
-    up = Resampler(manifest.sample_rate, rate, channels)
-    with output_file(target) as temporary, AudioWriter(temporary, rate, channels, reader.frames, target) as writer:
-        output = _ExactLength(writer)
-
-        def enhance(block: np.ndarray) -> np.ndarray:
-            return np.stack([s.process(block[:, c]) for c, s in enumerate(streams)], axis=1)
-
-        for block in reader.blocks():
-            output.expect(len(block))
-            output.write(up.process(enhance(down.process(block))))
-            progress("enhance", len(block), reader.frames)
-        output.write(up.process(enhance(down.flush())))
-        output.write(up.process(np.stack([stream.flush() for stream in streams], axis=1)))
-        output.write(up.flush())
-        output.finish()
-    _note_clipping([writer], target)
-    return output.frames, [target]
+def output_for(manifest: Manifest, source: Path, output: Path | None, many: bool, options: FileOptions) -> Path:
+    """Where the result of `source` goes: `output` itself, or a name in it (default: here) where there are `many`."""
+    if output is not None and not many:
+        return output
+    if manifest.task == "separate" and options.source is None:
+        name = f"{source.stem}_stems"
+    else:
+        name = f"{source.stem}_{options.source or 'enhanced'}.{options.format}"
+    return (output or Path()) / name
 
 
-def _separate(
-    bundle: Bundle, graph: Graph, reader: AudioReader, target: Path, progress: Progress
-) -> tuple[int, list[Path]]:
-    """Two passes: the statistics of the whole track, then the segments."""
-    manifest, rate = bundle.manifest, reader.sample_rate
+def finished(manifest: Manifest, target: Path, options: FileOptions) -> bool:
+    """Whether everything that would be written to `target` is there: a final name exists only when it is whole."""
+    if manifest.task == "enhance" or options.source is not None:
+        return target.is_file()
+    return all((target / name).is_file() for name in _stem_names(manifest, options))
+
+
+def _stem_names(manifest: Manifest, options: FileOptions) -> list[str]:
+    return [f"{source}.{options.format}" for source in manifest.sources]
+
+
+def _measured(reader: AudioReader, manifest: Manifest, progress: Progress) -> Statistics:
+    """The first of two passes: the statistics of the whole track at the model's rate."""
+    statistics = Statistics()
     if 1 < reader.channels < manifest.channels:
-        raise InputError(f"{reader.path}: {reader.channels} channels, the model needs {manifest.channels}")
-    if reader.channels > manifest.channels:
+        return statistics  # refused by the chain
+    resampler = Resampler(reader.sample_rate, manifest.sample_rate, manifest.channels)
+    for block in reader.blocks():
+        statistics.update(resampler.process(mapped(block, manifest.channels)))
+        progress("measure", len(block), reader.frames)
+    statistics.update(resampler.flush())
+    return statistics
+
+
+def _process(
+    bundle: Bundle,
+    graph: LoadedGraph,
+    reader: AudioReader,
+    output: _Output,
+    statistics: Statistics | None,
+    options: FileOptions,
+    progress: Progress,
+) -> int:
+    """The pass that writes; returns the frames of the input."""
+    manifest = bundle.manifest
+    chain = new_chain(
+        bundle,
+        graph,
+        reader.sample_rate,
+        reader.channels,
+        statistics=statistics,
+        consistent=options.consistent,
+        name=reader.path,
+    )
+    if reader.channels > chain.channels:
         print(
-            f"note: {reader.path}: the first {manifest.channels} of {reader.channels} channels are separated",
+            f"note: {reader.path}: the first {chain.channels} of {reader.channels} channels are separated",
             file=sys.stderr,
         )
-
-    def resampled(label: str):
-        """Blocks (frames read, audio at the model's rate) of the whole track."""
-        resampler = Resampler(rate, manifest.sample_rate, manifest.channels)
+    wanted = [manifest.sources.index(options.source)] if options.source else range(len(manifest.sources))
+    with output.writers(reader.sample_rate, chain.channels, reader.frames) as writers:
         for block in reader.blocks():
-            yield len(block), resampler.process(_mapped(block, manifest.channels))
-            progress(label, len(block), reader.frames)
-        yield 0, resampler.flush()
-
-    names = [f"{source}.wav" for source in manifest.sources]
-    with output_folder(target) as temporary, ExitStack() as stack:
-        statistics = Statistics()
-        for _, block in resampled("measure"):
-            statistics.update(block)
-        separator = Separator(manifest, graph, statistics.mean, statistics.std)
-        writers = [
-            AudioWriter(temporary / name, rate, manifest.channels, reader.frames, target / name) for name in names
-        ]
-        outputs = [_ExactLength(stack.enter_context(writer)) for writer in writers]
-        ups = [Resampler(manifest.sample_rate, rate, manifest.channels) for _ in writers]
-
-        def write(stems: np.ndarray) -> None:
-            for output, up, stem in zip(outputs, ups, stems, strict=True):
-                output.write(up.process(stem.T))
-
-        for frames, block in resampled("separate"):
-            for output in outputs:
-                output.expect(frames)
-            write(separator.process(block.T))
-        write(separator.flush())
-        for output, up in zip(outputs, ups, strict=True):
-            output.write(up.flush())
-            output.finish()
-    return outputs[0].frames, [target / name for name in names]
+            results = chain.process(block)
+            for writer, index in zip(writers, wanted, strict=True):
+                writer.write(results[index])
+            progress(manifest.task, len(block), reader.frames)
+            refuse_bad_results(chain, output.target)
+        results = chain.flush()
+        for writer, index in zip(writers, wanted, strict=True):
+            writer.write(results[index])
+        refuse_bad_results(chain, output.target)
+    for writer in writers:
+        if writer.clipped:
+            clipped = f"{writer.clipped} samples clipped at full scale"
+            print(f"note: {writer.name}: {clipped}; a .wav keeps them", file=sys.stderr)
+    return chain.frames
 
 
-class _ExactLength:
-    """Writes exactly as many frames as were read: resampling there and back may round by a few samples."""
+class _Output:
+    """The files of one run, which get their names when all are whole; a context manager."""
 
-    def __init__(self, writer: AudioWriter):
-        self._writer = writer
-        self.frames = self._written = 0
+    def __init__(self, target: Path, manifest: Manifest, options: FileOptions, into_file: bool):
+        self.target, self._stack = target, ExitStack()
+        self._names = [] if into_file else _stem_names(manifest, options)
+        self.final = [target / name for name in self._names] or [target]
 
-    def expect(self, frames: int) -> None:
-        self.frames += frames
+    def __enter__(self) -> _Output:
+        make = output_folder if self._names else output_file
+        self._temporary = self._stack.enter_context(make(self.target))
+        return self
 
-    def write(self, block: np.ndarray) -> None:
-        # Only the end can be too long: no output precedes the input that it is made of.
-        block = block[: max(0, self.frames - self._written)]
-        self._writer.write(block)
-        self._written += len(block)
+    def __exit__(self, *error) -> None:
+        self._stack.__exit__(*error)
 
-    def finish(self) -> None:
-        missing = self.frames - self._written
-        self._writer.write(np.zeros((missing, self._writer.channels), np.float32))
-
-
-def _mapped(block: np.ndarray, channels: int) -> np.ndarray:
-    """(n, any) to (n, channels): mono is repeated, channels too many are dropped, as the demucs command does."""
-    return np.repeat(block, channels, axis=1) if block.shape[1] == 1 else block[:, :channels]
-
-
-def _note_clipping(writers: list[AudioWriter], target: Path) -> None:
-    clipped = sum(writer.clipped for writer in writers)
-    if clipped:
-        print(f"note: {target}: {clipped} samples clipped at full scale; a .wav keeps them", file=sys.stderr)
+    @contextmanager
+    def writers(self, rate: int, channels: int, frames: int) -> Iterator[list[AudioWriter]]:
+        """A writer for each file."""
+        # a run that is killed leaves its folder: nothing in it should look like a stem
+        paths = [self._temporary / f"{name}.part" for name in self._names] or [self._temporary]
+        with ExitStack() as stack:
+            yield [
+                stack.enter_context(AudioWriter(path, rate, channels, frames, final))
+                for path, final in zip(paths, self.final, strict=True)
+            ]
+        for path, name in zip(paths, self._names, strict=False):
+            os.replace(path, self._temporary / name)

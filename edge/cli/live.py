@@ -1,0 +1,367 @@
+"""edge-run --live: sound devices, a worker, keys and a status line around the live engine."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge.audio import AudioReader, Resampler
+from edge.bundle import Bundle
+from edge.cli.keys import key_presses
+from edge.errors import InputError
+from edge.outputs import output_folder
+from edge.runtime.devices import DeviceStream, choose_rate, parse_device
+from edge.runtime.graphs import LoadedGraph, load_graph
+from edge.runtime.live import LiveEngine
+from edge.runtime.lowlatency import LowLatencySeparator
+from edge.runtime.session import Session, new_session
+from edge.runtime.streams import Statistics
+from edge.runtime.worker import FileSource, Recorder, Worker
+
+DEFAULT_LATENCY = 1.0  # seconds, of separation from a device
+SOLO_KEYS = "!@#$%^&*("  # shift and 1 .. 9 on a US keyboard
+METER_SECONDS = 0.1
+RETRY_SECONDS = 1.0
+TIGHT_RTF = 0.7
+
+
+@dataclass(frozen=True)
+class LiveOptions:
+    """What the command line says; devices and files as text."""
+
+    backend: str
+    threads: int
+    input: str | None = None
+    output: str | None = None
+    latency: float | None = None
+    block: float = 10.0  # milliseconds
+    seconds: float | None = None
+    record: Path | None = None
+    bypass: bool = False
+    mute: tuple[str, ...] = ()
+
+
+class Mixer:
+    """Which sources are heard, by keys: n mutes, shift-n (or s, n) plays source n alone, b bypasses."""
+
+    def __init__(self, sources: list[str]):
+        self.sources = sources
+        self.muted = [False] * len(sources)
+        self.solo: int | None = None
+        self.bypass = False
+        self._next = "m"
+
+    def key(self, key: str) -> None:
+        """Take one key press; others than these are ignored."""
+        command, self._next = self._next, "m"
+        if key == "b":
+            self.bypass = not self.bypass
+        elif len(self.sources) > 1 and key in ("m", "s"):
+            self._next = key
+        elif len(self.sources) > 1 and key:
+            index = SOLO_KEYS.find(key)
+            if index >= 0:
+                command = "s"
+            elif key.isdecimal():
+                index = int(key) - 1
+            if 0 <= index < len(self.sources):
+                if command == "s":
+                    self.solo = None if self.solo == index else index
+                else:
+                    self.muted[index] = not self.muted[index]
+
+    def gains(self) -> np.ndarray:
+        """float32 (sources,)."""
+        if self.solo is not None:
+            return np.float32([index == self.solo for index in range(len(self.sources))])
+        return np.float32([not muted for muted in self.muted])
+
+    def __str__(self) -> str:
+        if self.bypass:
+            return "bypass"
+        if len(self.sources) == 1:
+            return ""
+        heard = zip(self.sources, self.gains(), strict=True)
+        return " ".join(f"{i + 1}:{name if gain else '-'}" for i, (name, gain) in enumerate(heard))
+
+
+def run_live(bundle: Bundle, options: LiveOptions, as_json: bool = False) -> None:
+    """Run until Ctrl-C, the end of the file or `options.seconds`; then print a summary.
+
+    Raises InputError for devices, files or latencies that cannot be, EdgeError where a device or the model fails.
+    """
+    manifest = bundle.manifest
+    graph = load_graph(bundle, options.backend, options.threads)
+    file = options.input if options.input is not None and Path(options.input).is_file() else None
+    captured = 0 if file else manifest.channels
+    played = max(manifest.channels, 2 if file else 1)
+    source, target = parse_device(None if file else options.input), parse_device(options.output)
+    rate = choose_rate(manifest.sample_rate, source, target, captured, played)
+    mixer = Mixer(manifest.sources)
+    mixer.bypass = options.bypass
+    for name in options.mute:
+        if name not in manifest.sources:
+            raise InputError(f"{bundle.path}: no source {name!r}; it has {', '.join(manifest.sources)}")
+        mixer.muted[manifest.sources.index(name)] = True
+    with contextlib.ExitStack() as stack:
+        reader = stack.enter_context(AudioReader(file)) if file else None
+        session = _session(bundle, graph, options, reader)
+        allowance = 0 if manifest.task == "enhance" or reader else _compute_frames(session, options, rate)
+        engine = LiveEngine(
+            session,
+            rate,
+            max(16, round(options.block / 1000 * rate)),
+            manifest.channels,
+            len(manifest.sources),
+            played,
+            session.plan.hop if isinstance(session, LowLatencySeparator) else manifest.hop,
+            allowance,
+            captures=reader is None,
+        )
+        recorder = None
+        if options.record is not None:
+            folder = stack.enter_context(output_folder(options.record))
+            recorder = Recorder(engine, folder / "input.wav", folder / "output.wav")
+        _warm_up(session)
+        live = _Live(engine, DeviceStream(engine, source, target, captured), mixer, recorder, reader)
+        live.run(options.seconds)
+    report = live.report(bundle, options)
+    print(json.dumps(report, indent=2) if as_json else _summary(report))
+
+
+def _session(bundle: Bundle, graph: LoadedGraph, options: LiveOptions, reader: AudioReader | None) -> Session:
+    separates = bundle.manifest.task == "separate"
+    if reader is not None and separates and options.latency is None:
+        return new_session(bundle, graph, statistics=_statistics(bundle, reader), consistent=True)
+    latency = options.latency
+    if separates and latency is None:
+        assert bundle.manifest.segment is not None
+        latency = min(DEFAULT_LATENCY, bundle.manifest.segment / bundle.manifest.sample_rate)
+    return new_session(bundle, graph, latency, consistent=separates)
+
+
+def _statistics(bundle: Bundle, reader: AudioReader) -> Statistics:
+    statistics = Statistics()
+    resampler = Resampler(reader.sample_rate, bundle.manifest.sample_rate, reader.channels)
+    for block in reader.blocks():
+        statistics.update(resampler.process(block))
+    statistics.update(resampler.flush())
+    return statistics
+
+
+def _warm_up(session: Session) -> None:
+    """The first inference takes longer than all others."""
+    _time_hops(session, 1)
+
+
+def _time_hops(session: Session, hops: int) -> list[float]:
+    """Seconds of each of `hops` inferences on noise; the session is reset."""
+    rng, seconds = np.random.default_rng(0), []
+    manifest_hop = session.plan.hop if isinstance(session, LowLatencySeparator) else session.latency_samples
+    shape = (manifest_hop,) if session.flush().ndim == 1 else (2, manifest_hop)
+    for _ in range(hops):
+        noise = 0.1 * rng.standard_normal(shape, dtype=np.float32)
+        started = time.perf_counter()
+        session.process(noise)
+        seconds.append(time.perf_counter() - started)
+    session.reset()
+    return seconds
+
+
+def _compute_frames(session: Session, options: LiveOptions, rate: int) -> int:
+    """Device frames that one inference of low-latency separation may take: half as much again as measured here."""
+    assert isinstance(session, LowLatencySeparator)
+    seconds = float(np.median(_time_hops(session, 4)[1:]))
+    hop = session.plan.hop / session.sample_rate
+    rtf = seconds / hop
+    advice = f"an inference takes {seconds:.2f} s on this machine and one is due every {hop:.2f} s (RTF {rtf:.2f})"
+    if rtf >= 1:
+        latency = session.latency_samples / session.sample_rate
+        raise InputError(
+            f"{latency:g} s of latency cannot be real time: {advice}; try --latency {1.5 * latency * rtf:.1f}, or "
+            "--threads, or a more compressed model"
+        )
+    if rtf > TIGHT_RTF:
+        print(f"warning: {advice}: expect late hops", file=sys.stderr)
+    return round(min(hop, 1.5 * seconds) * rate)
+
+
+class _Live:
+    def __init__(
+        self,
+        engine: LiveEngine,
+        stream: DeviceStream,
+        mixer: Mixer,
+        recorder: Recorder | None,
+        reader: AudioReader | None,
+    ):
+        self._engine, self._stream, self._mixer, self._recorder = engine, stream, mixer, recorder
+        self._source = FileSource(engine, reader) if reader else None
+        self._worker: Worker | None = None
+        self._stop_at = float("inf")
+
+    def run(self, seconds: float | None) -> None:
+        self._apply()
+        self._worker = Worker(self._engine, self._source)
+        try:
+            self._stream.open()
+            if seconds is not None:
+                self._stop_at = time.monotonic() + seconds
+            self._tell_latency()
+            with key_presses() as pressed, _status_line() as show, contextlib.suppress(KeyboardInterrupt):
+                while not self._done():
+                    time.sleep(0.05)
+                    while key := pressed():
+                        self._mixer.key(key)
+                        self._apply()
+                    if self._recorder:
+                        self._recorder.step()
+                    if not self._stream.poll():
+                        self._reconnect()
+                    show(self._status())
+        finally:
+            self._stream.close()
+            self._worker.stop()
+            if self._recorder:
+                self._recorder.close()
+        if self._worker.failed is not None:
+            raise self._worker.failed
+
+    def _done(self) -> bool:
+        engine = self._engine
+        ended = engine.total is not None and engine.position >= engine.total
+        assert self._worker is not None
+        return ended or self._worker.failed is not None or time.monotonic() >= self._stop_at
+
+    def _apply(self) -> None:
+        self._engine.bypass = self._mixer.bypass
+        self._engine.set_gains(self._mixer.gains())
+
+    def _reconnect(self) -> None:
+        print("\nthe sound device has vanished; trying again every second", file=sys.stderr)
+        engine = self._engine
+        if self._source is None:  # a file just goes on where it was
+            assert self._worker is not None
+            self._worker.stop()
+            if self._recorder:
+                self._recorder.restart()
+            engine.restart()
+        while not self._done() and not self._stream.reopen():
+            time.sleep(RETRY_SECONDS)
+        if self._source is None:
+            self._worker = Worker(engine)
+        if not self._stream.lost:
+            print("the sound device is back", file=sys.stderr)
+
+    def _tell_latency(self) -> None:
+        engine = self._engine
+        if self._source is None:
+            parts = self._latency()
+            text = " + ".join(f"{name} {parts[name]:.1f}" for name in ("model", "conversion", "compute") if parts[name])
+            print(
+                f"latency {parts['round_trip']:.1f} ms: {text} + 2 blocks of {parts['block']:.1f}; the device's own "
+                f"buffers, as reported: {parts['device']:.1f} ms; {engine.rate} Hz",
+                file=sys.stderr,
+            )
+        keys = "b bypass, Ctrl-C stop"
+        if len(self._mixer.sources) > 1:
+            keys = "1-9 mute, shift-1-9 (or s, 1-9) solo, " + keys
+        if sys.stderr.isatty():
+            print(keys, file=sys.stderr)
+
+    def _latency(self) -> dict[str, float]:
+        """Milliseconds."""
+        engine, to_ms = self._engine, 1000 / self._engine.rate
+        model = 1000 * engine.session.latency_samples / engine.session.sample_rate
+        rest = engine.round_trip * to_ms - model - (engine.conversion + 2 * engine.block) * to_ms
+        return {
+            "model": model,
+            "conversion": engine.conversion * to_ms,
+            "compute": rest if rest > 2 * to_ms else 0.0,  # less is the rounding to whole frames
+            "block": engine.block * to_ms,
+            "round_trip": engine.round_trip * to_ms,
+            "device": 1000 * self._stream.device_latency,
+        }
+
+    def _status(self) -> str:
+        engine, counts = self._engine, self._engine.counts
+        parts = [
+            f"in {_meter(engine, engine.captured.end, engine.captured)}",
+            f"out {_meter(engine, engine.played.end, engine.played)}",
+            f"RTF {engine.rtf:.3f}",
+        ]
+        if self._source is None:
+            parts.append(f"latency {1000 * engine.round_trip / engine.rate:.0f} ms")
+        parts += [f"late {counts.late_hops}", f"xruns {counts.xruns}", str(self._mixer)]
+        return " | ".join(part for part in parts if part)
+
+    def report(self, bundle: Bundle, options: LiveOptions) -> dict:
+        """What the run was, as JSON values."""
+        engine, session = self._engine, self._engine.session
+        return {
+            "name": bundle.manifest.name,
+            "backend": options.backend,
+            "threads": options.threads,
+            "sample_rate": engine.rate,
+            "model_sample_rate": session.sample_rate,
+            "block_frames": engine.block,
+            "delay_frames": engine.delay,
+            "latency_ms": self._latency() if self._source is None else None,
+            "seconds": engine.counts.frames / engine.rate,
+            "rtf": engine.rtf,
+            "work_seconds": engine.percentiles(),
+            "late_share": engine.counts.late_share,
+            **asdict(engine.counts),
+            "faulty_samples_in": getattr(session, "bad_inputs", 0),
+            "faulty_results": getattr(session, "bad_outputs", 0),
+            "record_lost_frames": self._recorder.lost if self._recorder else None,
+        }
+
+
+def _meter(engine: LiveEngine, end: int, ring) -> str:
+    """Peak of the last tenth of a second: a bar of 60 dB and a figure."""
+    recent = np.zeros((round(METER_SECONDS * engine.rate), ring.channels), np.float32)
+    count = ring.read(max(end - len(recent), ring.span[0]), recent, spare=engine.block)
+    peak = float(np.abs(recent[:count]).max()) if count else 0.0
+    level = max(-99.0, 20 * np.log10(max(peak, 1e-9)))
+    bar = "#" * max(0, min(10, round((level + 60) / 6)))
+    return f"[{bar:<10}] {level:4.0f} dB"
+
+
+@contextlib.contextmanager
+def _status_line() -> Iterator:
+    """Yield a function that shows a line in place of the last, on a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    width = 0
+
+    def show(text: str) -> None:
+        nonlocal width
+        sys.stderr.write("\r" + text.ljust(width))
+        sys.stderr.flush()
+        width = len(text)
+
+    try:
+        yield show
+    finally:
+        sys.stderr.write("\n")
+
+
+def _summary(report: dict) -> str:
+    times = report["work_seconds"]
+    spread = ", ".join(f"{name} {1000 * value:.2f} ms" for name, value in times.items())
+    return (
+        f"{report['name']} ({report['backend']}, {report['threads']} thread(s)): {report['seconds']:.1f} s played, RTF "
+        f"{report['rtf']:.3f} ({spread}); late: {report['late_hops']} hops, {100 * report['late_share']:.2f} % of the "
+        f"time; {report['xruns']} xruns, {report['reconnects']} reconnects"
+    )
+
+

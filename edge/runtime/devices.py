@@ -1,0 +1,151 @@
+"""Sound devices by PortAudio: opens a stream on an engine's callback, sees it vanish and opens it again."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from types import ModuleType
+from typing import Any
+
+from edge.errors import EdgeError, InputError
+from edge.runtime.live import LiveEngine
+
+STALLED_SECONDS = 2.0  # without a callback: the device has vanished
+CLOSE_SECONDS = 2.0  # a lost device may never close
+NO_PORTAUDIO = "PortAudio is missing: install it (Debian and Ubuntu: apt install libportaudio2)"
+
+
+def portaudio() -> ModuleType:
+    """The sounddevice module; EdgeError where PortAudio is not installed."""
+    try:
+        import sounddevice
+    except OSError as error:
+        raise EdgeError(NO_PORTAUDIO) from error
+    return sounddevice
+
+
+def list_devices() -> str:
+    """A table of the devices: `>` marks the default input, `<` the default output."""
+    return str(portaudio().query_devices()) or "no sound devices"
+
+
+def parse_device(text: str | None) -> int | str | None:
+    """A device as the user names it: its number, or a part of its name."""
+    return int(text) if text is not None and text.isdigit() else text
+
+
+def choose_rate(model_rate: int, source: int | str | None, target: int | str | None, inputs: int, outputs: int) -> int:
+    """The model's rate where the devices take it, else the output's own. Raises InputError for an unknown device.
+
+    `inputs` 0: nothing is captured.
+    """
+    sound = portaudio()
+    try:
+        own = int(sound.query_devices(target, "output")["default_samplerate"])
+        if inputs:
+            sound.query_devices(source, "input")
+    except (ValueError, sound.PortAudioError) as error:
+        raise InputError(f"no such sound device: {_line(error)}; --list-devices shows them") from error
+    for rate in (model_rate, own):
+        with contextlib.suppress(sound.PortAudioError, ValueError):
+            if inputs:
+                sound.check_input_settings(device=source, channels=inputs, dtype="float32", samplerate=rate)
+            sound.check_output_settings(device=target, channels=outputs, dtype="float32", samplerate=rate)
+            return rate
+    raise InputError(f"the devices do not take {inputs} channel(s) in and {outputs} out at {model_rate} or {own} Hz")
+
+
+class DeviceStream:
+    """An engine on its devices: `open`, `poll` now and then, and `reopen` where they have vanished."""
+
+    def __init__(self, engine: LiveEngine, source: int | str | None, target: int | str | None, inputs: int):
+        self.engine = engine
+        self._devices, self._inputs = (source, target), inputs
+        self._sound = portaudio()
+        self._stream: Any = None
+        self._calls = self._seen = 0
+        self._seen_at = 0.0
+        self.lost = False
+        self.device_latency = 0.0  # seconds, in and out, as PortAudio reports it
+
+    def open(self) -> None:
+        """Open and start; EdgeError where the devices refuse."""
+        engine, (source, target) = self.engine, self._devices
+        options = {"samplerate": engine.rate, "blocksize": engine.block, "dtype": "float32"}
+        try:
+            if self._inputs:
+                self._stream = self._sound.Stream(
+                    device=(source, target),
+                    channels=(self._inputs, engine.outputs),
+                    callback=self._duplex,
+                    **options,
+                )
+                self.device_latency = sum(self._stream.latency)
+            else:
+                self._stream = self._sound.OutputStream(
+                    device=target, channels=engine.outputs, callback=self._playback, **options
+                )
+                self.device_latency = self._stream.latency
+            self._stream.start()
+        except (self._sound.PortAudioError, ValueError) as error:
+            self.close()
+            raise EdgeError(f"the sound device does not open: {_line(error)}") from error
+        self._seen, self._seen_at = self._calls, time.monotonic()
+        self.lost = False
+
+    def poll(self) -> bool:
+        """Whether audio runs; where it does not, the stream is closed and waits for `reopen`."""
+        now = time.monotonic()
+        if self._calls != self._seen:
+            self._seen, self._seen_at = self._calls, now
+        if not self.lost:
+            with contextlib.suppress(self._sound.PortAudioError):
+                if self._stream.active and now - self._seen_at < STALLED_SECONDS:
+                    return True
+            self.close()
+            self.lost = True
+        return False
+
+    def reopen(self) -> bool:
+        """Try to open the devices again, as the system has them now; the engine must be idle and restarted."""
+        with contextlib.suppress(self._sound.PortAudioError):
+            self._sound._terminate()  # PortAudio lists its devices only once
+            self._sound._initialize()
+        try:
+            self.open()
+        except EdgeError:
+            return False
+        self.engine.counts.reconnects += 1
+        return True
+
+    def close(self) -> None:
+        """Stop at once; never waits long, whatever the device does."""
+        stream, self._stream = self._stream, None
+        if stream is None:
+            return
+
+        def stop() -> None:
+            with contextlib.suppress(self._sound.PortAudioError):
+                stream.abort(ignore_errors=True)
+                stream.close(ignore_errors=True)
+
+        thread = threading.Thread(target=stop, daemon=True)
+        thread.start()
+        thread.join(CLOSE_SECONDS)
+
+    def _duplex(self, captured, played, frames, when, status) -> None:
+        self._calls += 1
+        if status:
+            self.engine.counts.xruns += 1
+        self.engine.callback(captured, played)
+
+    def _playback(self, played, frames, when, status) -> None:
+        self._calls += 1
+        if status:
+            self.engine.counts.xruns += 1
+        self.engine.callback(None, played)
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())
