@@ -35,7 +35,10 @@ class Client:
         self._decoder = PcmDecoder(format)
         self._open = ExitStack()
         try:
-            connection = connect(url, compression=None, proxy=None, open_timeout=timeout, max_size=None)
+            # No pings: their answers come behind all the audio that was sent ahead. `timeout` bounds the waiting.
+            connection = connect(
+                url, compression=None, proxy=None, open_timeout=timeout, ping_interval=None, max_size=None
+            )
             self._socket = self._open.enter_context(connection)
         except (OSError, InvalidHandshake, TimeoutError) as error:
             raise EdgeError(f"{url}: no connection: {error}") from error
