@@ -8,11 +8,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import stat
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +24,9 @@ from edge.benchmarks.arm.baseline import Entry, compare, load_baseline, save_bas
 from edge.benchmarks.arm.budget import CLASSES, Budget, Case, by_class, measure, median_hop, runs_between
 from edge.benchmarks.arm.cores import NAMED_CORES, least_milliseconds
 from edge.benchmarks.arm.emulator import CORES, find_emulator, read_marks
+from edge.benchmarks.arm.operators import attribute
+from edge.benchmarks.arm.operators import main as operators_main
+from edge.benchmarks.arm.operators import text as operators_text
 from edge.benchmarks.arm.report import BEGIN, END, content, markdown, text
 from edge.bundle import open_bundle
 from edge.errors import EdgeError, InputError
@@ -237,3 +242,36 @@ def test_check_and_update(enhancer_path, tmp_path, capsys):
     capsys.readouterr()
     assert main(arguments) == 1
     assert "accept it with --update" in capsys.readouterr().err
+
+
+def test_operators_find_their_clock_readings():
+    """Two readings a node among those of the whole run, and the profiler's own cost taken off."""
+    rng = np.random.default_rng(0)
+    costs = [int(cost) for cost in rng.integers(1_000, 1_000_000, 60)]
+    clock, clocks = 0, [0, 40, 60_000]  # the run's own readings before the first node
+    for cost in costs:
+        clocks.append(clock := max(clock, clocks[-1]) + 8_000)
+        clocks.append(clock := clock + cost + 20_000)
+    clocks += [clock + 100, clock + 150]
+    shapes = [{"float": [1, 4]}, {"int64": []}]
+    events = [
+        {
+            "name": f"node{i}_kernel_time",
+            "dur": cost // 100 + int(rng.integers(0, 50)),
+            "args": {"op_name": "Mul", "input_type_shape": shapes, "output_type_shape": shapes[:1]},
+        }
+        for i, cost in enumerate(costs)
+    ]
+    nodes = attribute(events, clocks, plain=sum(costs))
+    assert [node.instructions for node in nodes] == costs
+    assert nodes[3].name == "node3" and nodes[3].inputs == [[1, 4], []] and nodes[3].outputs == [[1, 4]]
+    assert "1x4 scalar -> 1x4" in operators_text(sum(costs), nodes, 2)
+    with pytest.raises(EdgeError, match="clock readings"):
+        attribute(events, clocks[: len(costs)], plain=1)
+
+
+@emulated
+def test_operators_of_a_bundle_on_an_emulated_core(enhancer_path, capsys):
+    assert operators_main([str(enhancer_path), "--arm", str(ARM), "--cpu", "cortex-a53"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^Mul +1 ", shown, re.MULTILINE) and "1x320" in shown

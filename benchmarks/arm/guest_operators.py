@@ -1,0 +1,47 @@
+"""Runs on the emulated core: python guest_operators.py BUNDLE RUNS PREFIX, for the ONNX graph of a bundle.
+
+Runs the graph without and then with ONNX Runtime's profiler, each run between two calls of getppid, and prints the
+path of the profile, which begins with PREFIX.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+
+import numpy as np
+
+from edge.bundle import open_bundle
+from edge.runtime.graphs import import_backend
+
+
+def _main() -> None:
+    bundle = open_bundle(sys.argv[1])
+    runs, prefix = int(sys.argv[2]), sys.argv[3]
+    import_backend("onnx")
+    import onnxruntime
+
+    inputs = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in bundle.manifest.inputs}
+    audio = bundle.manifest.inputs[0]
+    inputs[audio.name] = 0.1 * np.random.default_rng(0).standard_normal(audio.shape, dtype=np.float32)
+    gc.disable()
+    for profiled in (False, True):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        options.enable_profiling = profiled
+        options.profile_file_prefix = prefix
+        path = str(bundle.graph_path("onnx"))
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        for _ in range(runs):
+            os.getppid()
+            session.run(None, inputs)
+            os.getppid()
+        if profiled:
+            print(session.end_profiling())
+        del session
+
+
+if __name__ == "__main__":
+    _main()
