@@ -101,16 +101,13 @@ class _TimedGraph(LoadedGraph):
 class _TimedBinding:
     def __init__(self, graph: _TimedGraph, bound: Binding):
         self._graph, self._bound = graph, bound
-        self.input, self.reset = bound.input, bound.reset
-
-    @property
-    def output(self) -> np.ndarray:
-        return self._bound.output
+        self.input, self.output, self.reset = bound.input, bound.output, bound.reset
 
     def run(self) -> None:
         started = time.perf_counter()
         self._bound.run()
         self._graph.seconds += time.perf_counter() - started
+        self.output = self._bound.output
 
 
 def measure_overhead(manifest: Manifest, graph: LoadedGraph) -> dict[str, float] | None:
