@@ -29,6 +29,7 @@ DEFAULT_LATENCY = 1.0  # seconds, of separation from a device
 SOLO_KEYS = "!@#$%^&*("  # shift and 1 .. 9 on a US keyboard
 METER_SECONDS = 0.1
 RETRY_SECONDS = 1.0
+CALIBRATION_SECONDS = 1.0
 TIGHT_RTF = 0.7
 
 
@@ -42,6 +43,7 @@ class LiveOptions:
     output: str | None = None
     latency: float | None = None
     block: float = 10.0  # milliseconds
+    buffer: float | None = None  # milliseconds
     seconds: float | None = None
     record: Path | None = None
     bypass: bool = False
@@ -130,7 +132,9 @@ def run_live(bundle: Bundle, options: LiveOptions, as_json: bool = False) -> Non
             folder = stack.enter_context(output_folder(options.record))
             recorder = Recorder(engine, folder / "input.wav", folder / "output.wav")
         _warm_up(session)
-        live = _Live(engine, DeviceStream(engine, source, target, captured), mixer, recorder, reader)
+        buffer = options.buffer / 1000 if options.buffer is not None else None
+        stream = DeviceStream(engine, source, target, captured, buffer)
+        live = _Live(engine, stream, mixer, recorder, reader)
         live.run(options.seconds)
     report = live.report(bundle, options)
     print(json.dumps(report, indent=2) if as_json else _summary(report))
@@ -212,6 +216,7 @@ class _Live:
         self._worker = Worker(self._engine, self._source)
         try:
             self._stream.open()
+            self._start()
             if seconds is not None:
                 self._stop_at = time.monotonic() + seconds
             self._tell_latency()
@@ -233,6 +238,12 @@ class _Live:
                 self._recorder.close()
         if self._worker.failed is not None:
             raise self._worker.failed
+
+    def _start(self) -> None:
+        """Start a microphone's engine when the device's habits are known; a file's worker starts its own."""
+        if self._source is None:
+            time.sleep(CALIBRATION_SECONDS)
+            self._engine.start(self._stream.burst())
 
     def _done(self) -> bool:
         engine = self._engine
@@ -257,6 +268,7 @@ class _Live:
             time.sleep(RETRY_SECONDS)
         if self._source is None:
             self._worker = Worker(engine)
+            self._start()
         if not self._stream.lost:
             print("the sound device is back", file=sys.stderr)
 
@@ -280,12 +292,12 @@ class _Live:
         """Milliseconds."""
         engine, to_ms = self._engine, 1000 / self._engine.rate
         model = 1000 * engine.session.latency_samples / engine.session.sample_rate
-        rest = engine.round_trip * to_ms - model - (engine.conversion + 2 * engine.block) * to_ms
+        rest = engine.round_trip * to_ms - model - (engine.conversion + 2 * engine.burst * engine.block) * to_ms
         return {
             "model": model,
             "conversion": engine.conversion * to_ms,
             "compute": rest if rest > 2 * to_ms else 0.0,  # less is the rounding to whole frames
-            "block": engine.block * to_ms,
+            "block": engine.burst * engine.block * to_ms,
             "round_trip": engine.round_trip * to_ms,
             "device": 1000 * self._stream.device_latency,
         }

@@ -8,11 +8,14 @@ import time
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from edge.errors import EdgeError, InputError
 from edge.runtime.live import LiveEngine
 
 STALLED_SECONDS = 2.0  # without a callback: the device has vanished
 CLOSE_SECONDS = 2.0  # a lost device may never close
+_CALLS = 256  # looked at for bursts
 NO_PORTAUDIO = "PortAudio is missing: install it (Debian and Ubuntu: apt install libportaudio2)"
 
 
@@ -59,20 +62,35 @@ def choose_rate(model_rate: int, source: int | str | None, target: int | str | N
 class DeviceStream:
     """An engine on its devices: `open`, `poll` now and then, and `reopen` where they have vanished."""
 
-    def __init__(self, engine: LiveEngine, source: int | str | None, target: int | str | None, inputs: int):
+    def __init__(
+        self,
+        engine: LiveEngine,
+        source: int | str | None,
+        target: int | str | None,
+        inputs: int,
+        buffer: float | None = None,
+    ):
+        """`inputs` 0: nothing is captured. `buffer`: seconds that the devices may buffer (default: PortAudio's)."""
         self.engine = engine
-        self._devices, self._inputs = (source, target), inputs
+        self._devices, self._inputs, self._buffer = (source, target), inputs, buffer
         self._sound = portaudio()
         self._stream: Any = None
         self._calls = self._seen = 0
         self._seen_at = 0.0
+        self._call_times = np.zeros(_CALLS)
+        self._first_call = 0  # since the stream was opened
         self.lost = False
         self.device_latency = 0.0  # seconds, in and out, as PortAudio reports it
 
     def open(self) -> None:
         """Open and start; EdgeError where the devices refuse."""
         engine, (source, target) = self.engine, self._devices
-        options = {"samplerate": engine.rate, "blocksize": engine.block, "dtype": "float32"}
+        options = {
+            "samplerate": engine.rate,
+            "blocksize": engine.block,
+            "dtype": "float32",
+            "latency": self._buffer or "high",
+        }
         try:
             if self._inputs:
                 self._stream = self._sound.Stream(
@@ -91,8 +109,22 @@ class DeviceStream:
         except (self._sound.PortAudioError, ValueError) as error:
             self.close()
             raise EdgeError(f"the sound device does not open: {_line(error)}") from error
-        self._seen, self._seen_at = self._calls, time.monotonic()
+        self._first_call = self._seen = self._calls
+        self._seen_at = time.monotonic()
         self.lost = False
+
+    def burst(self) -> int:
+        """Blocks that the device takes at a time, by the times of the callbacks since `open`.
+
+        PortAudio may serve several blocks from one larger buffer of the system, one right after the other.
+        """
+        first, last = self._first_call, min(self._calls, self._first_call + _CALLS)
+        if last - first < 4:
+            return 1
+        gaps = np.diff(self._call_times[np.arange(first, last) % _CALLS])
+        ends = np.flatnonzero(gaps > 0.25 * self.engine.block / self.engine.rate)
+        sizes = np.diff(ends)  # whole bursts only
+        return int(np.ceil(np.percentile(sizes, 75))) if len(sizes) else last - first
 
     def poll(self) -> bool:
         """Whether audio runs; where it does not, the stream is closed and waits for `reopen`."""
@@ -135,12 +167,14 @@ class DeviceStream:
         thread.join(CLOSE_SECONDS)
 
     def _duplex(self, captured, played, frames, when, status) -> None:
+        self._call_times[self._calls % _CALLS] = time.perf_counter()
         self._calls += 1
         if status:
             self.engine.counts.xruns += 1
         self.engine.callback(captured, played)
 
     def _playback(self, played, frames, when, status) -> None:
+        self._call_times[self._calls % _CALLS] = time.perf_counter()
         self._calls += 1
         if status:
             self.engine.counts.xruns += 1

@@ -44,9 +44,10 @@ class LiveCounts:
 class LiveEngine:
     """Connects a session with an audio callback.
 
-    channels: of the model's input. sources: stems a frame has (1: enhancer). outputs: channels played. capacity:
-    frames of captured audio that are kept. compute: frames by which a result may come later than its input allows
-    (0: within one block, which the delay always leaves).
+    channels: of the model's input. sources: stems a frame has (1: enhancer). outputs: channels played. hop: of the
+    model, by which late results are counted. compute: frames by which a result may come later than its input allows
+    (0: within one block, which the delay always leaves). captures: False where the worker reads a file.
+    Nothing but silence is played before `start`.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class LiveEngine:
         self.bypass = False
         self.conversion = 0 if rate == session.sample_rate else _conversion_lag(session, rate, block)
         model = -(-session.latency_samples * rate // session.sample_rate)
+        self.burst = 1
         self.delay = model + self.conversion + block + compute if captures else 0
         self._model_hop = (hop or session.latency_samples) * rate / session.sample_rate
         self._captures = captures
@@ -100,7 +102,7 @@ class LiveEngine:
         self.session.reset()
         self.position = 0  # of the next block to be captured
         self.total: int | None = None  # frames in all, once a file has ended
-        self.primed = self._captures
+        self.started = False
         for ring in (self.captured, self.played, self._wet):
             ring.clear(-self.delay, 0)
         self.played.clear(-self.delay, -self.delay)
@@ -109,10 +111,20 @@ class LiveEngine:
         self._last = np.zeros((1, self.outputs), np.float32)
         self._last_late_hop = -1
 
+    def start(self, burst: int = 1) -> None:
+        """Play from now on. `burst`: blocks that the device takes at a time, hence as good as one block of that size."""
+        if self._captures:
+            self.delay += (burst - self.burst) * self.block
+            self.burst = burst
+            self.captured.clear(-self.delay, 0)
+            self._wet.clear(-self.delay, 0)
+            self.played.clear(-self.delay, -self.delay)
+        self.started = True
+
     @property
     def round_trip(self) -> int:
         """Frames from the microphone to the loudspeaker, the device's own buffers apart."""
-        return self.delay + self.block
+        return self.delay + self.burst * self.block
 
     @property
     def rtf(self) -> float:
@@ -140,11 +152,11 @@ class LiveEngine:
         `captured` is None where the worker reads a file. Neither allocates nor waits nor runs the model.
         """
         count = len(played)
-        if captured is not None:
-            self.captured.write(captured[:, : self.channels])
-        if not self.primed:
+        if not self.started:
             played.fill(0)
             return
+        if captured is not None:
+            self.captured.write(captured[:, : self.channels])
         start = self.position - self.delay
         self.position += count
         self._play(start, played)
@@ -243,7 +255,7 @@ class LiveEngine:
         missing = self.captured.end - self._wet.end
         if missing > 0:  # resampling there and back may round by a few samples
             self._wet.write(np.zeros((missing, self._wet.channels), np.float32))
-        self.total, self.primed = self.captured.end, True
+        self.total, self.started = self.captured.end, True
 
     @property
     def worked(self) -> int:

@@ -69,8 +69,8 @@ class FileSource:
             engine.finish()
             return True
         self._write(self._resampler.process(_mixed(block, engine.channels)))
-        if not engine.primed and engine.worked > PRIMED_SECONDS * engine.rate:
-            engine.primed = True
+        if not engine.started and engine.worked > PRIMED_SECONDS * engine.rate:
+            engine.start()
         return True
 
     def _write(self, block: np.ndarray) -> None:
