@@ -15,6 +15,7 @@ from edge.audio import Resampler
 from edge.bundle import Golden, GoldenInput, GoldenOutput, Manifest, TensorSpec, open_bundle, snr_db
 from edge.runtime.graphs import load_graph
 from edge.runtime.lowlatency import LowLatencySeparator, latency_plan
+from edge.runtime.ring import Ring
 from edge.runtime.session import Live
 from edge.runtime.streams import EnhancerStream, Separator, Statistics
 
@@ -89,6 +90,19 @@ def test_low_latency_separator_hop(benchmark):
     mix = noise(2, plan.hop)
     separator.process(noise(2, 4 * plan.hop))
     assert benchmark(separator.process, mix).shape == (len(SOURCES), 2, plan.hop)
+
+
+@pytest.mark.parametrize("block", [64, 480])
+def test_ring_buffer_write_and_read(benchmark, block):
+    """A stereo block into the ring of the audio callback and out of it; it wraps around now and then."""
+    ring, audio, out = Ring(10_000, 2), noise(block, 2), np.empty((block, 2), np.float32)
+
+    def pass_on() -> int:
+        position = ring.end
+        ring.write(audio)
+        return ring.read(position, out)
+
+    assert benchmark(pass_on) == block and np.array_equal(out, audio)
 
 
 @pytest.mark.parametrize(("rate_in", "rate_out"), [(48000, 16000), (16000, 48000), (48000, 44100)])
