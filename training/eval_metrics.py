@@ -34,6 +34,11 @@ def load_metrics() -> None:
         _import(name)
 
 
+def load_bss_eval() -> None:
+    """Import museval. InputError where it is missing."""
+    _import("museval.metrics")
+
+
 def pesq_wb(clean: np.ndarray, estimate: np.ndarray) -> float | None:
     """Wide-band PESQ (ITU-T P.862.2) of (n,) at 16 kHz; None where it finds no speech in either."""
     pesq = _import("pesq")

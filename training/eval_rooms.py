@@ -42,7 +42,7 @@ def simulate(path: Path, count: int = COUNT, seed: int = SEED) -> None:
     rng = np.random.default_rng(seed)
     responses, times = np.zeros((count, 2, LENGTH), np.float16), np.zeros(count)
     done = 0
-    bar = tqdm(total=count, desc="evaluation rooms", leave=False)
+    bar = tqdm(total=count, desc="evaluation rooms", leave=False, disable=None)
     for _ in range(50 * count):
         size = rng.uniform([3, 3, 2.3], [10, 8, 4])
         absorption = pra.inverse_sabine(rng.uniform(*RT60), size)[0] * rng.uniform(0.6, 1.4, 6)

@@ -11,6 +11,7 @@ from typing import Any
 
 from edge.benchmarks.peers.catalogue import Peer
 from edge.benchmarks.peers.client import Launch, bundle_launch, checkpoint_launch, peer_launch
+from edge.benchmarks.peers.install import version_of
 from edge.errors import InputError
 from edge.zoo import WEIGHTS
 
@@ -25,6 +26,7 @@ class System:
     title: str
     key: str
     launch: Launch | None = None
+    about: str = ""
 
 
 def our_system(model: str, checkpoint: Path | None, bundle: Path | None, backend: str = "") -> System:
@@ -59,7 +61,7 @@ def peer_systems(peers: Sequence[Peer]) -> tuple[list[System], list[str]]:
             continue
         adapter = Path(__file__).parent / peer.adapter.split(":")[0]
         key = _digest("|".join([*peer.packages, peer.adapter, adapter.name]).encode())
-        systems.append(System(peer.name, peer.title, key, launch))
+        systems.append(System(peer.name, peer.title, key, launch, version_of(peer)))
     return systems, missing
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from edge.benchmarks.peers.ours import separate as separate_song
+from edge.benchmarks.peers.ours import song_manifest
 from edge.checkpoints import load_checkpoint
 from edge.errors import InputError
 from edge.models.enhancer import Enhancer
@@ -75,26 +78,15 @@ def _separator(model: HTDemucs, folder: Path) -> dict:
 
 
 @torch.no_grad()
-def separate(model: HTDemucs, mix: torch.Tensor, overlap: float = 0.25) -> torch.Tensor:
-    """Separate a whole song (2, N) into (S, 2, N): overlapping segments under triangular weights.
+def separate(model: HTDemucs, mix: torch.Tensor) -> torch.Tensor:
+    """Separate a whole song (2, N) into (S, 2, N), by the runtime's own loop over overlapping segments."""
+    config = model.config
+    manifest = song_manifest(44100, list(config.sources), mix.shape[0], config.segment_samples)
 
-    The mixture is normalised by the mean and deviation of its mono sum, as for the released models.
-    """
-    segment = model.config.segment_samples
-    mono = mix.mean(0)
-    mean, deviation = mono.mean(), mono.std() + 1e-8
-    audio = (mix - mean) / deviation
-    ramp = torch.arange(1, segment // 2 + 1)
-    weight = torch.cat([ramp, torch.arange(segment - segment // 2, 0, -1)]).float() / ramp[-1]
-    out = torch.zeros(len(model.config.sources), *mix.shape)
-    total = torch.zeros(mix.shape[-1])
-    for start in range(0, mix.shape[-1], int(segment * (1 - overlap))):
-        chunk = audio[:, start : start + segment]
-        length = chunk.shape[-1]
-        estimate = model(torch.nn.functional.pad(chunk, (0, segment - length))[None])[0][..., :length]
-        out[..., start : start + length] += estimate * weight[:length]
-        total[start : start + length] += weight[:length]
-    return out / total * deviation + mean / len(model.config.sources)
+    def graph(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [model(torch.from_numpy(inputs[0])).numpy()]
+
+    return torch.from_numpy(separate_song(manifest, graph, mix.numpy()))
 
 
 def table(report: dict) -> str:

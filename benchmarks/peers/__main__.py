@@ -56,7 +56,8 @@ def _list(args: argparse.Namespace) -> None:
         except InputError:
             state = "-"
         weights = "" if peer.weights else "no weights: speed only"
-        print(f"{peer.name:15} {peer.task:9} {state:10} {peer.license:18} {', '.join(peer.packages)}  {weights}".rstrip())
+        line = f"{peer.name:15} {peer.task:9} {state:10} {peer.license:18} {', '.join(peer.packages):24} {weights}"
+        print(line.rstrip())
 
 
 def _run(args: argparse.Namespace) -> None:

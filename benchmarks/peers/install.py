@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +26,14 @@ def python_of(peer: Peer, folder: Path = FOLDER) -> Path:
     if not done.is_file() or done.read_text() != _wanted(peer):
         raise InputError(f"{peer.name} is not installed: python -m edge.benchmarks.peers install {peer.name}")
     return _python(place)
+
+
+def version_of(peer: Peer, folder: Path = FOLDER) -> str:
+    """Names and versions of the peer's packages, as its environment has them; "" where they are not found."""
+    places = [str(place) for place in (folder / peer.environment).glob("[Ll]ib/**/site-packages")]
+    found = importlib.metadata.distributions(path=places)
+    wanted = {_normal(package) for package in peer.packages}
+    return ", ".join(sorted(f"{d.name} {d.version}" for d in found if _normal(d.name) in wanted))
 
 
 def install(
@@ -61,6 +71,10 @@ def _pip(place: Path, arguments: list[str]) -> None:
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
         raise EdgeError(f"pip install {' '.join(arguments)} failed: {(lines or ['no message'])[-1][:200]}")
+
+
+def _normal(package: str) -> str:
+    return re.sub(r"[-_.]+", "-", package).lower()
 
 
 def _wanted(peer: Peer) -> str:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from edge.bundle import open_bundle
+from edge.bundle import (
+    BeforeAfter,
+    Compression,
+    Golden,
+    GoldenInput,
+    GoldenOutput,
+    GraphRecord,
+    Manifest,
+    Quality,
+    TensorSpec,
+    open_bundle,
+)
 from edge.errors import InputError
 from edge.runtime.graphs import default_backend, load_graph
 from edge.runtime.streams import EnhancerStream, Separator, Statistics
-
-if TYPE_CHECKING:
-    from edge.manifest import Manifest
 
 
 class BundleAdapter:
@@ -69,10 +75,7 @@ class CheckpointAdapter:
         else:
             segment = config.segment_samples
             self.channels, self.sources, self.latency = config.audio_channels, list(config.sources), segment
-            shape = {"sample_rate": self.rate, "channels": self.channels, "sources": self.sources, "segment": segment}
-            # what Separator reads of a manifest; overlap of a quarter, as exports have
-            shape |= {"hop": int(0.75 * segment), "latency_samples": segment}
-            self._manifest = cast("Manifest", SimpleNamespace(**shape))
+            self._manifest = song_manifest(self.rate, self.sources, self.channels, segment)
 
     def run(self, audio: np.ndarray) -> np.ndarray:
         import torch
@@ -84,6 +87,30 @@ class CheckpointAdapter:
             if self.channels == 1:
                 return self.network.enhance(torch.from_numpy(audio))[None].numpy()
             return separate(self._manifest, graph, audio)
+
+
+def song_manifest(rate: int, sources: list[str], channels: int, segment: int) -> Manifest:
+    """What the runtime needs to know of a separator that is not exported; overlap of a quarter, as exports have."""
+    none = BeforeAfter(0, 0)
+    return Manifest(
+        name="checkpoint",
+        task="separate",
+        sources=sources,
+        sample_rate=rate,
+        channels=channels,
+        segment=segment,
+        hop=int(0.75 * segment),
+        latency_samples=segment,
+        inputs=[TensorSpec("mix", (1, channels, segment))],
+        outputs=[TensorSpec("stems", (1, len(sources), channels, segment))],
+        precision="fp32",
+        graphs={"onnx": GraphRecord("none")},
+        compression=Compression(0.0, none, none),
+        quality=Quality("SDR", "none", "dB"),
+        golden=Golden(GoldenInput("none", (channels, 1)), {"onnx": GoldenOutput("none", (1, channels, 1), 0.0)}),
+        weights_license="none",
+        training_data="none",
+    )
 
 
 def separate(manifest: Manifest, graph, mix: np.ndarray) -> np.ndarray:

@@ -58,5 +58,6 @@ def _notes(content: dict[str, Any]) -> list[str]:
         notes.append("Times ours: ratio of the RTF to that of the first bundle of the task, paired by round.")
     for task in _TITLES:
         notes += [f"{row['title']}: {row['note']}." for row in content.get(task, []) if row.get("note")]
-    versions = [f"{row['version']} ({row['license']})" for t in _TITLES for row in content.get(t, []) if not row["ours"]]
+    others = [row for task in _TITLES for row in content.get(task, []) if not row["ours"]]
+    versions = [f"{row['version']} ({row['license']})" for row in others]
     return [*notes, f"Versions and licences: {'; '.join(dict.fromkeys(versions))}.", *content["failures"]]

