@@ -25,7 +25,8 @@ BUILD=${BUILD:-$HERE/build/check}
 for needed in "$TOOLS/setup_toolchain.sh" "$PYTHON"; do
   [ -e "$needed" ] || { echo "check.sh: $needed is not there (see check.sh --help)" >&2; exit 2; }
 done
-rm -rf "$BUILD" && mkdir -p "$BUILD/logs" && cd "$HERE" || exit 1
+if [ -e "$BUILD/steps" ]; then rm -rf "$BUILD"; fi # of an earlier run
+mkdir -p "$BUILD/logs" && : >"$BUILD/steps" && cd "$HERE" || exit 1
 
 JSON=/usr/share/java/json-android.jar
 JUNIT=/usr/share/java/junit4.jar:/usr/share/java/hamcrest-all.jar
@@ -33,6 +34,7 @@ STDLIB=$TOOLCHAIN/kotlinc/package/lib/kotlin-stdlib.jar
 ANDROID=$TOOLCHAIN/android-34-stubs.jar
 ORT=$TOOLCHAIN/ort/classes.jar
 export ORT_DISABLE_TELEMETRY=1
+export JAVA_OPTS="-Xmx1g -XX:TieredStopAtLevel=1 -XX:+UseSerialGC" # of kotlinc: short runs, few processors
 
 # step NAME COMMAND...: one line with the last line of the command's output; everything else goes to its log.
 step() {
@@ -55,11 +57,11 @@ junit() {
   "$PYTHON" check/junit.py "$name" "$log" "$BUILD/steps"
 }
 
-kotlinc() { # kotlinc MODULE JAR CLASSPATH SOURCES... : with options after --
+kotlinc() { # MODULE JAR CLASSPATH [OPTIONS] SOURCES...
   local module=$1 jar=$2 classpath=$3
   shift 3
   "$TOOLCHAIN/kotlinc/package/bin/kotlinc" -jvm-target 11 -no-reflect -module-name "$module" -cp "$classpath" -d "$jar" "$@" &&
-    echo "$(find "${@: -1}" -name '*.kt' | wc -l) files to $(basename "$jar")"
+    echo "$(find "$@" -name '*.kt' 2>/dev/null | wc -l) files to $(basename "$jar")"
 }
 
 toolchain() {
@@ -110,13 +112,14 @@ resources() {
 }
 
 compile_app() {
-  kotlinc app "$BUILD/app.jar" "$ANDROID:$BUILD/core.jar:$BUILD/engine-ort.jar:$BUILD/gen-classes" app/src/main/kotlin &&
+  mkdir -p "$BUILD/stubs" && javac -nowarn --release 11 -d "$BUILD/stubs" $(find check/stubs -name '*.java') &&
+    kotlinc app "$BUILD/app.jar" "$ANDROID:$BUILD/stubs:$JSON:$BUILD/core.jar:$BUILD/engine-ort.jar:$BUILD/gen-classes" app/src/main/kotlin &&
     jar uf "$BUILD/app.jar" -C "$BUILD/gen-classes" .
 }
 
 dex() {
-  mkdir -p "$BUILD/dex" && java -Xmx1g -cp "$TOOLCHAIN/r8.jar" com.android.tools.r8.D8 --release \
-    --min-api "$("$PYTHON" check/project.py version minSdk)" --lib "$ANDROID" --lib "$(dirname "$(dirname "$(readlink -f "$(command -v javac)")")")" \
+  mkdir -p "$BUILD/dex" && java $JAVA_OPTS -cp "$TOOLCHAIN/r8.jar" com.android.tools.r8.D8 --release \
+    --min-api "$("$PYTHON" check/project.py version minSdk)" --lib "$ANDROID" --classpath "$BUILD/stubs" --classpath "$JSON" --lib "$(dirname "$(dirname "$(readlink -f "$(command -v javac)")")")" \
     --output "$BUILD/dex" "$BUILD/core.jar" "$BUILD/engine-ort.jar" "$BUILD/app.jar" "$ORT" "$STDLIB" &&
     ls -l "$BUILD"/dex/*.dex | awk '{n += 1; s += $5} END {printf "%d dex file(s), %.1f MB\n", n, s / 1e6}'
 }

@@ -95,22 +95,22 @@ class BenchmarkActivity : Activity() {
             is Measurement.Idle -> if (state.message.isNotEmpty() || !names.isNullOrEmpty()) message.text = state.message
             is Measurement.Running -> {
                 progress.progress = (1000 * state.share).toInt()
-                message.text = getString(R.string.benchmark_running, state.label)
+                message.text = text(R.string.benchmark_running, state.label)
             }
             is Measurement.Done -> {
-                message.text = getString(R.string.benchmark_file, state.file.path)
-                results.text = text(state.report)
+                message.text = text(R.string.benchmark_file, state.file.path)
+                results.text = summary(state.report)
                 Log.i(LOG, "benchmark report: ${state.file.path}") // for a script that waits for it
             }
         }
     }
 
-    private fun text(report: JSONObject): String {
+    private fun summary(report: JSONObject): String {
         val lines = ArrayList<String>()
         for (result in objects(report, "results")) {
             val time = result.getJSONObject("hop_time")
             fun milliseconds(key: String) = 1000 * time.getDouble(key)
-            lines += getString(
+            lines += text(
                 R.string.benchmark_result, result.getString("bundle"), result.getString("backend"), result.getString("precision"),
                 result.getDouble("rtf"), result.getDouble("golden_snr_db"), 1000 * result.getDouble("load_seconds"),
                 1000 * result.getDouble("first_seconds"), 1000 * result.getDouble("hop_seconds"),
@@ -118,11 +118,11 @@ class BenchmarkActivity : Activity() {
             )
         }
         for (failure in objects(report, "failures")) {
-            lines += getString(R.string.benchmark_failure, failure.getString("bundle"), failure.getString("error"))
+            lines += text(R.string.benchmark_failure, failure.getString("bundle"), failure.getString("error"))
         }
         val machine = report.getJSONObject("machine")
         fun status(moment: String) = machine.optJSONObject("thermal")?.optJSONObject(moment)?.optString("status") ?: "?"
-        lines += getString(
+        lines += text(
             R.string.benchmark_device, machine.optString("device_model"), machine.getString("system"), status("start"), status("end"),
         )
         return lines.joinToString("\n\n")

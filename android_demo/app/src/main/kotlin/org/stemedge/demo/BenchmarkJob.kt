@@ -40,7 +40,7 @@ class BenchmarkJob(private val context: Context) {
         val store = context.demo.bundles
         val names = store.names()
         if (bundle != null && bundle !in names) {
-            throw EdgeException(context.getString(R.string.benchmark_unknown_bundle, bundle, names.joinToString()))
+            throw EdgeException(context.text(R.string.benchmark_unknown_bundle, bundle, names.joinToString()))
         }
         val entries = names.filter { bundle == null || it == bundle }.map { BenchmarkEntry(it) { store.open(it) } }
         if (entries.isEmpty()) throw EdgeException(context.getString(R.string.main_no_bundles))

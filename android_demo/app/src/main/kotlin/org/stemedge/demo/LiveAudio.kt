@@ -127,7 +127,7 @@ class LiveAudio(
         }
         // Two hops and a burst of the device: enough for a run of the graph between two writes.
         val burst = property(AudioManager.PROPERTY_OUTPUT_FRAMES_PER_BUFFER) ?: 256
-        track.bufferSizeInFrames = 2 * block.size + burst
+        track.setBufferSizeInFrames(2 * block.size + burst)
         return track
     }
 

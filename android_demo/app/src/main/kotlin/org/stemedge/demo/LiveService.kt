@@ -101,7 +101,7 @@ class LiveService : Service() {
         val enhancer = audio.enhancer
         enhancer.enabled = enhanced
         val (input, output) = enhancer.takePeaks()
-        val figures = getString(
+        val figures = text(
             R.string.live_figures, audio.rate, 1000 * enhancer.latencySeconds, 100 * enhancer.load,
             enhancer.lateRuns, audio.underruns, audio.dropped + enhancer.dropped,
         )

@@ -33,7 +33,7 @@ class MainActivity : Activity() {
         if (requestCode != ADD_BUNDLE || resultCode != RESULT_OK) return
         message.setText(R.string.loading)
         inBackground({ demo.bundles.add(uri) }, { message.text = it }) { name ->
-            showBundles(getString(R.string.main_added, name) + "\n")
+            showBundles(text(R.string.main_added, name) + "\n")
         }
     }
 
@@ -42,7 +42,7 @@ class MainActivity : Activity() {
             message.text = before + if (names.isEmpty()) {
                 getString(R.string.main_no_bundles)
             } else {
-                getString(R.string.main_bundles, names.joinToString())
+                text(R.string.main_bundles, names.joinToString())
             }
         }
     }

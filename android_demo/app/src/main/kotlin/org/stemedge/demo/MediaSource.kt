@@ -55,7 +55,7 @@ class MediaSource(private val context: Context, uri: Uri, private val name: Stri
             noAudio(error)
         } catch (error: SecurityException) {
             release(decoder)
-            throw EdgeException(context.getString(R.string.separate_unreadable, name, error.message), error)
+            throw EdgeException(context.text(R.string.separate_unreadable, name, error.message), error)
         }
     }
 
@@ -63,7 +63,7 @@ class MediaSource(private val context: Context, uri: Uri, private val name: Stri
         try {
             while (output == null && !ended) decode()
         } catch (error: IllegalStateException) {
-            throw EdgeException(context.getString(R.string.separate_unreadable, name, error.message), error)
+            throw EdgeException(context.text(R.string.separate_unreadable, name, error.message), error)
         }
         val buffer = output ?: return 0
         val width = (if (float) 4 else 2) * channels
@@ -114,7 +114,7 @@ class MediaSource(private val context: Context, uri: Uri, private val name: Stri
         val count = format.getInteger(MediaFormat.KEY_CHANNEL_COUNT)
         val started = output != null || outputIndex >= 0
         if (started && (rate != sampleRate || count != channels)) {
-            throw EdgeException(context.getString(R.string.separate_unreadable, name, "its format changes on the way"))
+            throw EdgeException(context.text(R.string.separate_changes, name))
         }
         sampleRate = rate
         channels = count
@@ -127,7 +127,7 @@ class MediaSource(private val context: Context, uri: Uri, private val name: Stri
     private fun mime(track: Int) = extractor.getTrackFormat(track).getString(MediaFormat.KEY_MIME).orEmpty()
 
     private fun noAudio(cause: Throwable?): Nothing =
-        throw EdgeException(context.getString(R.string.separate_no_audio, name), cause)
+        throw EdgeException(context.text(R.string.separate_no_audio, name), cause)
 
     private fun release(decoder: MediaCodec?) {
         decoder?.release()

@@ -1,11 +1,15 @@
 package org.stemedge.demo
 
 import android.app.Activity
+import android.content.Context
 import android.content.Intent
 import android.view.View
 import android.widget.AdapterView
 import android.widget.ArrayAdapter
 import android.widget.Spinner
+
+/** A string resource with its places filled. */
+fun Context.text(id: Int, vararg values: Any?): String = getString(id).format(*values)
 
 /** Show `names` in a spinner; `chosen` is called with what is selected, first at once. */
 fun Spinner.show(names: List<String>, chosen: (String) -> Unit) {

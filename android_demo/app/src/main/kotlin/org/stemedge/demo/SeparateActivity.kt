@@ -95,7 +95,7 @@ class SeparateActivity : Activity() {
             is Separation.Idle -> if (chosen != null) message.text = state.message
             is Separation.Running -> {
                 progress.progress = (1000 * state.share).toInt()
-                message.text = getString(R.string.separate_progress, state.title, (100 * state.share).toInt())
+                message.text = text(R.string.separate_progress, state.title, (100 * state.share).toInt())
             }
             is Separation.Done -> message.text = state.message
         }
@@ -115,13 +115,13 @@ class SeparateActivity : Activity() {
         val row = LayoutInflater.from(this).inflate(R.layout.item_stem, stems, false)
         row.findViewById<TextView>(R.id.name).text = source
         row.findViewById<ToggleButton>(R.id.mute).apply {
-            contentDescription = getString(R.string.separate_mute_of, source)
+            contentDescription = text(R.string.separate_mute_of, source)
             isSaveEnabled = false // the rows are made anew; the mixer knows
             isChecked = player.mixer.isMuted(index)
             setOnCheckedChangeListener { _, on -> player.mixer.mute(index, on) }
         }
         row.findViewById<ToggleButton>(R.id.solo).apply {
-            contentDescription = getString(R.string.separate_solo_of, source)
+            contentDescription = text(R.string.separate_solo_of, source)
             isSaveEnabled = false
             isChecked = player.mixer.isSoloed(index)
             setOnCheckedChangeListener { _, on -> player.mixer.solo(index, on) }
@@ -147,8 +147,8 @@ class SeparateActivity : Activity() {
             save.isEnabled = true
             message.text = text
         }
-        inBackground({ files.forEach { copy(it, tree) } }, { finish(getString(R.string.separate_not_saved, it)) }) {
-            finish(getString(R.string.separate_saved, files.size))
+        inBackground({ files.forEach { copy(it, tree) } }, { finish(text(R.string.separate_not_saved, it)) }) {
+            finish(text(R.string.separate_saved, files.size))
         }
     }
 

@@ -60,7 +60,7 @@ class SeparationJob(private val context: Context) {
                 }
             }
             val took = (System.nanoTime() - started) / 1e9
-            val message = context.getString(R.string.separate_done, title, stems.size, took, seconds / took)
+            val message = context.text(R.string.separate_done, title, stems.size, took, seconds / took)
             return Separation.Done(message, stems, StemPlayer(context, StemMixer(stems)))
         } catch (_: CancelledException) {
             return Separation.Idle(context.getString(R.string.separate_cancelled))
@@ -75,7 +75,7 @@ class SeparationJob(private val context: Context) {
         folder.deleteRecursively() // the stems of the last song
         val free = context.filesDir.usableSpace
         if (bytes + SPARE_BYTES > free) {
-            throw EdgeException(context.getString(R.string.separate_no_storage, bytes + SPARE_BYTES shr 20, free shr 20))
+            throw EdgeException(context.text(R.string.separate_no_storage, bytes + SPARE_BYTES shr 20, free shr 20))
         }
     }
 
