@@ -13,7 +13,9 @@ import zipfile
 from pathlib import Path
 
 # Overrides that return the subclass: in JDK 9, but in Android only from 9 (API 28) on.
-COVARIANT = re.compile(r"Method java/nio/(?!Buffer)\w+Buffer\.(flip|clear|rewind|limit|position|mark|reset):\(I?\)Ljava/nio/\w+Buffer;")
+COVARIANT = re.compile(
+    r"Method java/nio/(?!Buffer)\w+Buffer\.(flip|clear|rewind|limit|position|mark|reset):\(I?\)Ljava/nio/\w+Buffer;"
+)
 ANDROID_ONLY, WITH_JAVA = "(?:android)/", "(?:android|javax?)/"
 
 
@@ -36,21 +38,28 @@ def main(lint: str, types: str, minimum: str, *jars: str) -> None:
                 else:
                     found.append(f"API {level}: {member} in {where}")
     print("\n".join(found))
-    print(f"{references} references to android.* and java.*, {guarded} above API {minimum} and guarded, {len(found)} not guarded")
+    print(
+        f"{references} references to android.* and java.*, {guarded} above API {minimum} and guarded, "
+        f"{len(found)} not guarded"
+    )
     sys.exit(bool(found))
 
 
 def bytecode(jar: str) -> str:
     with zipfile.ZipFile(jar) as archive:
         classes = [name[:-6].replace("/", ".") for name in archive.namelist() if name.endswith(".class")]
-    return subprocess.run(["javap", "-p", "-c", "-cp", jar, *classes], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        ["javap", "-p", "-c", "-cp", jar, *classes], capture_output=True, text=True, check=True
+    ).stdout
 
 
 def is_guarded(code: str, member: str, where: str) -> bool:
     """Whether every method of class `where` that uses `member` reads SDK_INT before."""
     owner, name = member.rsplit(".", 1)
     simple = owner.split(".")[-1]
-    use = re.compile(rf"// (?:Interface)?(?:Method|Field) \S*\b{simple}\.(?:\"?{'<init>' if name == 'constructor' else name}\"?):")
+    use = re.compile(
+        rf"// (?:Interface)?(?:Method|Field) \S*\b{simple}\.(?:\"?{'<init>' if name == 'constructor' else name}\"?):"
+    )
     body = re.search(rf"^[^\n]*class {re.escape(where)}\b.*?(?=^}})", code, re.M | re.S)
     if body is None:
         return False

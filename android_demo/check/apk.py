@@ -22,13 +22,16 @@ def main(apk: Path, build: Path, bundles: Path) -> None:
         for bundle in project.bundles():
             check_bundle(archive, bundles / bundle, f"assets/bundles/{bundle}/")
         assert "META-INF/services/org.stemedge.core.Engine" in names
-    tasks = [re.search(r'"task": "(\w+)"', (bundles / name / "manifest.json").read_text()) for name in project.bundles()]
+    tasks = [
+        re.search(r'"task": "(\w+)"', (bundles / name / "manifest.json").read_text()) for name in project.bundles()
+    ]
     assert {task[1] for task in tasks if task} == {"enhance", "separate"}, "not one bundle of each task"
     classes = check_classes(apk, build)
     check_badging(apk)
     print(
-        f"{apk.stat().st_size / 1e6:.1f} MB: bundles {', '.join(project.bundles())} byte by byte, {len(libraries)} native "
-        f"libraries at 16 KB, the {classes} tested classes in the dex, no network permission, badging clean"
+        f"{apk.stat().st_size / 1e6:.1f} MB: bundles {', '.join(project.bundles())} byte by byte, "
+        f"{len(libraries)} native libraries at 16 KB, the {classes} tested classes in the dex, "
+        "no network permission, badging clean"
     )
 
 
@@ -41,11 +44,11 @@ def check_library(apk: Path, archive: zipfile.ZipFile, name: str) -> str:
     start = info.header_offset + 30 + name_length + extra_length
     assert info.compress_type == zipfile.ZIP_STORED and start % PAGE == 0, f"{name} is not aligned to 16 KB"
     elf = archive.read(name)
-    offset, = struct.unpack_from("<Q", elf, 32)
+    (offset,) = struct.unpack_from("<Q", elf, 32)
     size, count = struct.unpack_from("<HH", elf, 54)
     for i in range(count):
-        kind, = struct.unpack_from("<I", elf, offset + i * size)
-        alignment, = struct.unpack_from("<Q", elf, offset + i * size + 48)
+        (kind,) = struct.unpack_from("<I", elf, offset + i * size)
+        (alignment,) = struct.unpack_from("<Q", elf, offset + i * size + 48)
         assert kind != 1 or alignment % PAGE == 0, f"{name}: a segment is aligned to {alignment} only"
     return name
 
@@ -83,13 +86,18 @@ def check_badging(apk: Path) -> None:
         f"launchable-activity: name='{project.application_id()}.MainActivity'",
         "application-label:'stem-edge demo'",
     ):
-        assert expected in badging or expected.replace("minSdkVersion", "sdkVersion") in badging, f"badging lacks {expected}"
+        assert expected in badging or expected.replace("minSdkVersion", "sdkVersion") in badging, (
+            f"badging lacks {expected}"
+        )
     native = next(line for line in badging.splitlines() if line.startswith("native-code:"))
     assert sorted(re.findall(r"'(.+?)'", native)) == sorted(project.abis()), native
     for permission in NETWORK:
         assert permission not in badging, f"{permission} is asked for"
     tree = subprocess.run(
-        ["aapt2", "dump", "xmltree", "--file", "AndroidManifest.xml", str(apk)], capture_output=True, text=True, check=True
+        ["aapt2", "dump", "xmltree", "--file", "AndroidManifest.xml", str(apk)],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     assert "TelemetryInitializer" not in tree, "ONNX Runtime's telemetry provider is there"
     assert "E: service" in tree and "FOREGROUND_SERVICE_MICROPHONE" in tree

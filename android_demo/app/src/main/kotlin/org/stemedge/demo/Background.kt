@@ -56,7 +56,8 @@ fun Context.sentence(error: Throwable): String {
     return when (error) {
         is EdgeException -> error.message
         is OutOfMemoryError -> getString(R.string.error_memory)
-        is IOException, is SecurityException -> text(R.string.error_storage, error.message ?: error.javaClass.simpleName)
+        is IOException, is SecurityException ->
+            text(R.string.error_storage, error.message ?: error.javaClass.simpleName)
         is ActivityNotFoundException -> getString(R.string.error_no_app)
         else -> text(R.string.error_unexpected, error.javaClass.simpleName)
     }

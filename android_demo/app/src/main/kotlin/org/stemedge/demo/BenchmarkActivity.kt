@@ -15,7 +15,8 @@ import org.stemedge.core.BenchmarkSettings
 /**
  * Runs [BenchmarkJob] and shows its report. By adb, which starts it at once:
  *
- *     adb shell am start -n org.stemedge.demo/.BenchmarkActivity --ez run true --es bundle enhancer --ei threads 1 --ef seconds 10
+ *     adb shell am start -n org.stemedge.demo/.BenchmarkActivity --ez run true \
+ *         --es bundle enhancer --ei threads 1 --ef seconds 10
  */
 class BenchmarkActivity : Activity() {
     private val message by lazy { findViewById<TextView>(R.id.message) }
@@ -82,7 +83,8 @@ class BenchmarkActivity : Activity() {
             threads = intent.getIntExtra("threads", 1).coerceIn(1, 16),
         )
         val bundle = intent.getStringExtra("bundle")
-        val command = "am start --es bundle ${bundle ?: "(all)"} --ei threads ${settings.threads} --ef seconds ${settings.seconds}"
+        val command = "am start --es bundle ${bundle ?: "(all)"} --ei threads ${settings.threads} " +
+            "--ef seconds ${settings.seconds}"
         demo.benchmark.start(bundle, settings, command)
     }
 
@@ -92,7 +94,9 @@ class BenchmarkActivity : Activity() {
         progress.visible(running, otherwise = View.INVISIBLE)
         export.visible(state is Measurement.Done)
         when (state) {
-            is Measurement.Idle -> if (state.message.isNotEmpty() || !names.isNullOrEmpty()) message.text = state.message
+            is Measurement.Idle -> {
+                if (state.message.isNotEmpty() || !names.isNullOrEmpty()) message.text = state.message
+            }
             is Measurement.Running -> {
                 progress.progress = (1000 * state.share).toInt()
                 message.text = text(R.string.benchmark_running, state.label)
@@ -111,10 +115,12 @@ class BenchmarkActivity : Activity() {
             val time = result.getJSONObject("hop_time")
             fun milliseconds(key: String) = 1000 * time.getDouble(key)
             lines += text(
-                R.string.benchmark_result, result.getString("bundle"), result.getString("backend"), result.getString("precision"),
+                R.string.benchmark_result,
+                result.getString("bundle"), result.getString("backend"), result.getString("precision"),
                 result.getDouble("rtf"), result.getDouble("golden_snr_db"), 1000 * result.getDouble("load_seconds"),
                 1000 * result.getDouble("first_seconds"), 1000 * result.getDouble("hop_seconds"),
-                milliseconds("p50"), milliseconds("p95"), milliseconds("p99"), milliseconds("max"), result.getInt("deadline_misses"),
+                milliseconds("p50"), milliseconds("p95"), milliseconds("p99"), milliseconds("max"),
+                result.getInt("deadline_misses"),
             )
         }
         for (failure in objects(report, "failures")) {
@@ -123,7 +129,8 @@ class BenchmarkActivity : Activity() {
         val machine = report.getJSONObject("machine")
         fun status(moment: String) = machine.optJSONObject("thermal")?.optJSONObject(moment)?.optString("status") ?: "?"
         lines += text(
-            R.string.benchmark_device, machine.optString("device_model"), machine.getString("system"), status("start"), status("end"),
+            R.string.benchmark_device,
+            machine.optString("device_model"), machine.getString("system"), status("start"), status("end"),
         )
         return lines.joinToString("\n\n")
     }

@@ -57,8 +57,11 @@ class BenchmarkJob(private val context: Context) {
 
 /** What Android knows of the device. */
 private class AndroidMachine(private val context: Context) : Machine() {
-    override val processor: String? =
-        if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.S) "${Build.SOC_MANUFACTURER} ${Build.SOC_MODEL}" else Build.HARDWARE
+    override val processor: String? = if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.S) {
+        "${Build.SOC_MANUFACTURER} ${Build.SOC_MODEL}"
+    } else {
+        Build.HARDWARE
+    }
     override val deviceModel = "${Build.MANUFACTURER} ${Build.MODEL}"
     override val system = "Android ${Build.VERSION.RELEASE} (API ${Build.VERSION.SDK_INT})"
     override val memoryBytes: Long? = ActivityManager.MemoryInfo().also {

@@ -67,7 +67,7 @@ class BundleStore(private val context: Context) {
         if (File(added, name).isFile) {
             open(name).manifest.task
         } else {
-            Manifest.parse(context.assets.open("$ASSETS/$name/manifest.json").use { it.readBytes() }.decodeToString()).task
+            Manifest.parse(assetManifest(name).decodeToString()).task
         }
     } catch (_: EdgeException) {
         null
@@ -78,9 +78,10 @@ class BundleStore(private val context: Context) {
     /** An update of the app may bring another bundle of the same name. */
     private fun upToDate(name: String, folder: File): Boolean {
         val manifest = File(folder, "manifest.json")
-        return manifest.isFile &&
-            context.assets.open("$ASSETS/$name/manifest.json").use { it.readBytes() }.contentEquals(manifest.readBytes())
+        return manifest.isFile && assetManifest(name).contentEquals(manifest.readBytes())
     }
+
+    private fun assetManifest(name: String) = context.assets.open("$ASSETS/$name/manifest.json").use { it.readBytes() }
 
     private fun copyAsset(path: String, target: File) {
         val children = assets(path)

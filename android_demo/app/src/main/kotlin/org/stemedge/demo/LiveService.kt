@@ -115,7 +115,8 @@ class LiveService : Service() {
         manager.createNotificationChannel(
             NotificationChannel(CHANNEL, getString(R.string.live_channel), NotificationManager.IMPORTANCE_LOW),
         )
-        val open = PendingIntent.getActivity(this, 0, Intent(this, LiveActivity::class.java), PendingIntent.FLAG_IMMUTABLE)
+        val screen = Intent(this, LiveActivity::class.java)
+        val open = PendingIntent.getActivity(this, 0, screen, PendingIntent.FLAG_IMMUTABLE)
         val notification = Notification.Builder(this, CHANNEL).setSmallIcon(R.drawable.ic_microphone)
             .setContentTitle(getString(R.string.app_name)).setContentText(getString(R.string.live_notification))
             .setContentIntent(open).setOngoing(true).build()

@@ -42,8 +42,8 @@ class MediaSource(private val context: Context, uri: Uri, private val name: Stri
             codec.start()
             readFormat(format)
             while (output == null && !ended) decode() // the decoder knows rate and channels better than the file
-            val duration = if (format.containsKey(MediaFormat.KEY_DURATION)) format.getLong(MediaFormat.KEY_DURATION) else 0
-            frames = duration * sampleRate / 1_000_000
+            val timed = format.containsKey(MediaFormat.KEY_DURATION)
+            frames = if (timed) format.getLong(MediaFormat.KEY_DURATION) * sampleRate / 1_000_000 else 0
         } catch (error: IOException) {
             release(decoder)
             noAudio(error)
@@ -85,7 +85,8 @@ class MediaSource(private val context: Context, uri: Uri, private val name: Stri
                 val size = extractor.readSampleData(codec.getInputBuffer(index)!!, 0)
                 inputEnded = size < 0
                 val flags = if (inputEnded) MediaCodec.BUFFER_FLAG_END_OF_STREAM else 0
-                codec.queueInputBuffer(index, 0, if (size < 0) 0 else size, extractor.sampleTime.coerceAtLeast(0), flags)
+                val time = extractor.sampleTime.coerceAtLeast(0)
+                codec.queueInputBuffer(index, 0, size.coerceAtLeast(0), time, flags)
                 if (!inputEnded) extractor.advance()
             }
         }

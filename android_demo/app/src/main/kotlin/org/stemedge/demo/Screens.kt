@@ -17,7 +17,8 @@ fun Spinner.show(names: List<String>, chosen: (String) -> Unit) {
         setDropDownViewResource(android.R.layout.simple_spinner_dropdown_item)
     }
     onItemSelectedListener = object : AdapterView.OnItemSelectedListener {
-        override fun onItemSelected(parent: AdapterView<*>?, view: View?, position: Int, id: Long) = chosen(names[position])
+        override fun onItemSelected(parent: AdapterView<*>?, view: View?, position: Int, id: Long) =
+            chosen(names[position])
 
         override fun onNothingSelected(parent: AdapterView<*>?) = Unit
     }

@@ -32,7 +32,9 @@ class SeparateActivity : Activity() {
     private val save by lazy { findViewById<Button>(R.id.save) }
     private val clock = Handler(Looper.getMainLooper())
     private val show: (Separation) -> Unit = ::show
-    private val showPlaying: (Boolean) -> Unit = { play.setText(if (it) R.string.separate_pause else R.string.separate_play) }
+    private val showPlaying: (Boolean) -> Unit = { on ->
+        play.setText(if (on) R.string.separate_pause else R.string.separate_play)
+    }
     private val showMessage: (String) -> Unit = { if (it.isNotEmpty()) message.text = it }
     private var shown: Separation.Done? = null
     private var chosen: String? = null

@@ -30,7 +30,12 @@ class Benchmark(
 ) {
     private val failures = JSONArray()
 
-    fun run(entries: List<BenchmarkEntry>, settings: BenchmarkSettings, progress: (String, Double) -> Unit): JSONObject {
+    /** Measure `entries`; `progress(label, share)` is called on the way, share from 0 to 1. Returns the report. */
+    fun run(
+        entries: List<BenchmarkEntry>,
+        settings: BenchmarkSettings,
+        progress: (String, Double) -> Unit,
+    ): JSONObject {
         val started = SimpleDateFormat("yyyy-MM-dd'T'HH:mm:ss'Z'", Locale.ROOT)
             .apply { timeZone = TimeZone.getTimeZone("UTC") }.format(Date())
         val fingerprint = machine.fingerprint(engines.associate { it.version })

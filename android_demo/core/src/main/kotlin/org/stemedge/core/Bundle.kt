@@ -20,8 +20,9 @@ class Bundle(val folder: File, val manifest: Manifest) {
 
     /** The graph file of [format] ("onnx" or "executorch"). Throws [EdgeException] where the bundle has none. */
     fun graphFile(format: String): File {
-        val graph = manifest.graphs[format]
-            ?: throw EdgeException("$name: no $format graph in the bundle (it has ${manifest.graphs.keys.joinToString()})")
+        val graphs = manifest.graphs
+        val graph = graphs[format]
+            ?: throw EdgeException("$name: no $format graph in the bundle (it has ${graphs.keys.joinToString()})")
         return File(folder, graph.file)
     }
 

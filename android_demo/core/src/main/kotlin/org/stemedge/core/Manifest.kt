@@ -185,7 +185,8 @@ private fun checkFiles(m: Manifest) {
         need(path in m.files) { "$path is used but not listed in files" }
     }
     for ((path, record) in m.files) {
-        need(record.bytes >= 0 && Regex("[0-9a-f]{64}").matches(record.sha256)) { "$path has no valid size and SHA-256" }
+        val valid = record.bytes >= 0 && Regex("[0-9a-f]{64}").matches(record.sha256)
+        need(valid) { "$path has no valid size and SHA-256" }
     }
     for (tensor in tensors) {
         val bytes = tensor.shape.fold(4L) { n, k -> n * k }

@@ -95,7 +95,8 @@ class Resampler(rateIn: Int, rateOut: Int, private val channels: Int, private va
         for (c in 0 until channels) {
             val line = history[c]
             System.arraycopy(line, drop, line, 0, kept)
-            if (audio == null) line.fill(0f, kept, kept + taken) else System.arraycopy(audio[c], from, line, kept, taken)
+            line.fill(0f, kept, kept + taken)
+            if (audio != null) System.arraycopy(audio[c], from, line, kept, taken)
         }
         start += drop
         return taken

@@ -53,9 +53,10 @@ class ParityTest {
         val atModelRate = WavReader(input).use { it.sampleRate } == manifest.sampleRate
         val results = LinkedHashMap<String, Double>()
         if (atModelRate) {
-            for (sizes in CHUNKS) {
+            val enhances = manifest.task == Task.ENHANCE
+            for (sizes in if (enhances) CHUNKS else CHUNKS.take(1)) {
                 val audio = readWav(input)
-                val got = if (manifest.task == Task.ENHANCE) enhance(bundle, graph, audio, sizes) else separate(bundle, graph, audio, sizes)
+                val got = if (enhances) enhance(bundle, graph, audio, sizes) else separate(bundle, graph, audio, sizes)
                 results["chunks of ${sizes.joinToString("/")}"] = snr(expected.flatMap { it.asList() }, got.asList())
             }
         }
