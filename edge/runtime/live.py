@@ -112,7 +112,7 @@ class LiveEngine:
         self._last_late_hop = -1
 
     def start(self, burst: int = 1) -> None:
-        """Play from now on. `burst`: blocks that the device takes at a time, hence as good as one block of that size."""
+        """Play from now on. `burst`: blocks that the device takes at a time, hence as good as one larger block."""
         if self._captures:
             self.delay += (burst - self.burst) * self.block
             self.burst = burst
@@ -159,18 +159,18 @@ class LiveEngine:
             self.captured.write(captured[:, : self.channels])
         start = self.position - self.delay
         self.position += count
-        self._play(start, played)
-        self.played.write(played)
+        count = self._play(start, played)
+        self.played.write(played[:count])
         self.counts.frames += count
         if self._wake.locked():
             self._wake.release()
 
-    def _play(self, start: int, out: np.ndarray) -> None:
-        """Mix the frames from position `start` on into `out`."""
+    def _play(self, start: int, out: np.ndarray) -> int:
+        """Mix the frames from position `start` on into `out`; returns how many there were before the end."""
         count = len(out) if self.total is None else max(0, min(len(out), self.total - start))
         out[count:] = 0
         if count == 0:
-            return
+            return 0
         out, wet, dry = out[:count], self._wet_block[:count], self._dry_block[:count]
         have = self._wet.read(start, wet)
         gains, target = self._gains, 0.0 if self.bypass else 1.0
@@ -187,6 +187,7 @@ class LiveEngine:
         self._last[0] = out[-1]
         if have < count:
             self._count_late(start + have, start + count)
+        return count
 
     def _transition(
         self, out: np.ndarray, wet: np.ndarray, dry: np.ndarray, have: int, gains: np.ndarray, target: float

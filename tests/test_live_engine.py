@@ -1,0 +1,301 @@
+"""The live engine on a simulated clock: what is played is the model's result or the dry signal, and never shifts."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge.cli.live import Mixer
+from edge.runtime.live import LiveEngine
+from edge.runtime.ring import Ring
+from edge.runtime.session import open_session
+
+RATE = 1000
+
+
+class Inverter:
+    """A session that gives -x in hops, `latency` samples late: dry and wet can be told apart at every position."""
+
+    sample_rate = RATE
+
+    def __init__(self, hop: int, latency: int):
+        self.latency_samples, self._hop = latency, hop
+        self.resets = 0
+        self.reset()
+
+    def reset(self):
+        self._kept, self._owed, self._skip = np.zeros(0, np.float32), 0, self.latency_samples - self._hop
+        self.resets += 1
+
+    def process(self, samples):
+        self._kept = np.concatenate([self._kept, samples])
+        self._owed += len(samples)
+        ready = max(0, self._owed // self._hop * self._hop - self._skip - (self._owed - len(self._kept)))
+        out, self._kept = -self._kept[:ready], self._kept[ready:]
+        return out
+
+    def flush(self):
+        out = -self._kept
+        self.reset()
+        return out
+
+
+def ramp(start: int, count: int) -> np.ndarray:
+    return (np.arange(start, start + count, dtype=np.float32) + 1)[:, None]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    writes=st.lists(st.integers(0, 40), max_size=30),
+    size=st.integers(40, 60),
+    asks=st.lists(st.tuples(st.integers(-80, 900), st.integers(0, 70)), max_size=30),
+)
+def test_ring_against_a_list(writes, size, asks):
+    ring, written = Ring(size, 2), np.zeros((0, 2), np.float32)
+    ring.clear(-10, 0)
+    for i in range(max(len(writes), len(asks))):
+        if i < len(writes):
+            block = np.repeat(ramp(len(written), writes[i]), 2, axis=1)
+            ring.write(block)
+            written = np.concatenate([written, block])
+            assert ring.end == len(written)
+        if i < len(asks):
+            position, count = asks[i]
+            out = np.full((count, 2), -7, np.float32)
+            got = ring.read(position, out)
+            there = np.arange(position, position + count)
+            known = (there >= max(-10, len(written) - size)) & (there < len(written))
+            expected = int(np.argmin(known)) if not known.all() else count
+            assert got == expected
+            np.testing.assert_array_equal(out[:got, 0], np.maximum(0, there[:got] + 1))
+            assert (out[got:] == -7).all()
+
+
+def test_ring_between_two_threads():
+    """Every read that says it is good is good, whatever the other thread does meanwhile."""
+    ring, stop, wrong, good = Ring(512, 1), threading.Event(), [], [0]
+
+    def reader():
+        out = np.zeros((100, 1), np.float32)
+        while not stop.is_set():
+            position = max(0, ring.end - 300)
+            got = ring.read(position, out, spare=64)
+            good[0] += got
+            if got and not np.array_equal(out[:got], ramp(position, got)):
+                wrong.append(position)
+
+    thread = threading.Thread(target=reader)
+    thread.start()
+    for at in range(0, 64 * 20_000, 64):
+        ring.write(ramp(at, 64))
+    stop.set()
+    thread.join()
+    assert not wrong and good[0]
+
+
+BLOCKS = st.integers(1, 50)
+
+
+@settings(max_examples=120, deadline=None)
+@given(block=BLOCKS, hop=st.integers(1, 80), extra=st.integers(0, 60), count=st.integers(1, 60))
+def test_a_worker_in_time_is_heard_whole(block, hop, extra, count):
+    """One block of time for the worker, as the delay promises: model + two blocks from end to end."""
+    engine = LiveEngine(Inverter(hop, hop + extra), RATE, block, hop=hop)
+    engine.start()
+    assert engine.round_trip == hop + extra + 2 * block
+    played = []
+    for k in range(count):
+        out = np.empty((block, 1), np.float32)
+        engine.callback(ramp(k * block, block), out)
+        played.append(out)
+        while engine.work():
+            pass
+    whole = np.concatenate(played)[:, 0]
+    delay = engine.round_trip - block  # between the same callback's input and output
+    expected = np.concatenate([np.zeros(delay), -ramp(0, len(whole))[:, 0]])[: len(whole)]
+    np.testing.assert_array_equal(whole, expected)
+    assert engine.counts.late_frames == engine.counts.late_hops == 0
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    block=st.integers(4, 50),
+    hop=st.integers(1, 80),
+    extra=st.integers(0, 60),
+    work=st.lists(st.integers(0, 4), min_size=5, max_size=120),
+)
+def test_late_results_are_replaced_and_counted_and_nothing_shifts(block, hop, extra, work):
+    engine = LiveEngine(Inverter(hop, hop + extra), RATE, block, hop=hop)
+    engine.start()
+    fade, played, late = engine._fade, [], []
+    for k, steps in enumerate(work):
+        start, missing = k * block - engine.delay, engine.counts.late_frames
+        out = np.empty((block, 1), np.float32)
+        engine.callback(ramp(k * block, block), out)
+        played.append(out[:, 0])
+        missing = engine.counts.late_frames - missing
+        late += range(start + block - missing, start + block)
+        for _ in range(steps):
+            engine.work()
+    whole = np.concatenate(played)
+    position = np.arange(len(whole)) - engine.delay
+    true = np.maximum(0, position + 1).astype(np.float32)
+    is_late = np.isin(position, late)
+    assert engine.counts.late_frames == is_late.sum()
+    assert engine.counts.late_hops == len({p // hop for p in late})
+    # away from a change by more than a fade, the sample is the result or, where it was late, the dry one: exactly
+    changes = np.flatnonzero(np.diff(is_late.astype(int))) + 1
+    calm = np.all([np.abs(np.arange(len(whole)) - change) > 2 * fade for change in changes] or [True], axis=0)
+    calm = np.broadcast_to(calm, whole.shape)
+    np.testing.assert_array_equal(whole[calm & is_late], true[calm & is_late])
+    np.testing.assert_array_equal(whole[calm & ~is_late], -true[calm & ~is_late])
+    # in a fade it is between the two, give or take what is held over from the sample before it
+    assert np.all(np.abs(whole) <= 2 * true + 2 * block + hop + 1)
+
+
+def test_going_dry_and_back_makes_no_step():
+    """A wet constant against a dry one: the largest step is that of a 5-ms fade."""
+    rate, block = 16000, 160
+    session = Inverter(160, 320)
+    session.sample_rate = rate
+    engine = LiveEngine(session, rate, block, hop=160)
+    engine.start()
+    played = []
+    for k in range(60):
+        out = np.empty((block, 1), np.float32)
+        engine.callback(np.ones((block, 1), np.float32), out)
+        played.append(out[:, 0])
+        if not 20 <= k < 30:
+            while engine.work():
+                pass
+        engine.bypass = 40 <= k < 50
+    whole = np.concatenate(played)[engine.delay + 100 :]
+    assert np.abs(np.diff(whole)).max() <= 2.02 / engine._fade
+    assert whole.min() == -1 and whole.max() == 1 and whole[-1] == -1
+    assert engine.counts.late_blocks == 9  # of ten: where a block is a hop, a hop of the latency is never used up
+
+
+def test_a_worker_far_behind_starts_again_at_the_present():
+    session = Inverter(10, 20)
+    engine = LiveEngine(session, RATE, 10, hop=10)
+    engine.start()
+    out = np.empty((10, 1), np.float32)
+    for k in range(1000):
+        engine.callback(ramp(k * 10, 10), out)
+    assert engine.work() and engine.counts.skips == 1
+    for k in range(1000, 1020):
+        engine.callback(ramp(k * 10, 10), out)
+        while engine.work():
+            pass
+    np.testing.assert_array_equal(out, -ramp(1019 * 10 - engine.delay, 10))
+
+
+def test_two_blocks_at_a_time_are_one_block_of_twice_the_size():
+    engine = LiveEngine(Inverter(10, 20), RATE, 10, hop=10)
+    engine.start(burst=2)
+    assert engine.round_trip == 20 + 2 * 20
+    played = []
+    for k in range(0, 100, 2):
+        for j in (k, k + 1):
+            out = np.empty((10, 1), np.float32)
+            engine.callback(ramp(j * 10, 10), out)
+            played.append(out[:, 0])
+        while engine.work():
+            pass
+    whole = np.concatenate(played)
+    np.testing.assert_array_equal(whole[engine.delay :], -ramp(0, len(whole) - engine.delay)[:, 0])
+    assert engine.counts.late_frames == 0
+
+
+@pytest.mark.parametrize("rate", [16000, 44100, 48000])
+@pytest.mark.parametrize("block_ms", [5, 10, 21.3])
+def test_device_rates_keep_the_alignment(enhancer_bundle, rate, block_ms):
+    """The tiny enhancer halves: a tone comes back at half its level, `delay` frames late, to 60 dB."""
+    from edge.bundle import snr_db
+
+    session = open_session(enhancer_bundle, "onnx")
+    block = round(block_ms / 1000 * rate)
+    engine = LiveEngine(session, rate, block, hop=enhancer_bundle.manifest.hop)
+    engine.start()
+    tone = (0.5 * np.sin(2 * np.pi * 440 * np.arange(2 * rate // block * block) / rate)).astype(np.float32)
+    played = []
+    for part in tone.reshape(-1, block, 1):
+        out = np.empty((block, 1), np.float32)
+        engine.callback(part, out)
+        played.append(out[:, 0])
+        while engine.work():
+            pass
+    assert engine.counts.late_frames == 0
+    whole = np.concatenate(played)
+    inner = slice(rate // 4, -rate // 4)
+    assert snr_db(0.5 * tone[: -engine.delay][inner], whole[engine.delay :][inner]) > 60
+    if rate == 16000:
+        assert engine.round_trip == session.latency_samples + 2 * block
+
+
+def test_sources_are_mixed_by_their_gains(separator_bundle):
+    session = open_session(separator_bundle, "onnx", latency=0.1)
+    engine = LiveEngine(session, 44100, 441, 2, 4, 2, hop=session.plan.hop, compute=session.plan.hop)
+    engine.start()
+    audio = (0.1 * np.random.default_rng(0).standard_normal((441 * 100, 2))).astype(np.float32)
+    played = []
+    for k, part in enumerate(audio.reshape(-1, 441, 2)):
+        if k == 50:
+            engine.set_gains(np.float32([1, 1, 1, 0]))  # the last stem has 0.4 of it
+        out = np.empty((441, 2), np.float32)
+        engine.callback(part, out)
+        played.append(out)
+        while engine.work():
+            pass
+    whole = np.concatenate(played)
+    late = engine.delay
+    np.testing.assert_allclose(whole[late : 50 * 441], audio[: 50 * 441 - late], atol=1e-5)
+    np.testing.assert_allclose(whole[51 * 441 :], 0.6 * audio[51 * 441 - late : -late], atol=1e-5)
+    assert engine.counts.late_frames == 0
+
+
+def test_nothing_is_played_before_the_start():
+    engine = LiveEngine(Inverter(10, 20), RATE, 10)
+    out = np.ones((10, 1), np.float32)
+    engine.callback(np.ones((10, 1), np.float32), out)
+    assert not out.any() and not engine.work() and engine.counts.frames == 0
+
+
+def test_the_callback_allocates_nothing_in_steady_state():
+    import tracemalloc
+
+    engine = LiveEngine(Inverter(10, 20), RATE, 10)
+    engine.start()
+    captured, out = np.zeros((10, 1), np.float32), np.zeros((10, 1), np.float32)
+    engine._wet.write(np.zeros((engine.capacity, 1), np.float32))  # results for the whole test
+    for _ in range(20):
+        engine.callback(captured, out)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(100):
+        engine.callback(captured, out)
+    peak = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    assert peak < 2000  # a few numbers and views, gone at once
+
+
+def test_keys():
+    mixer = Mixer(["drums", "bass", "other", "vocals"])
+    for keys, gains in (
+        ("4", [1, 1, 1, 0]),
+        ("1", [0, 1, 1, 0]),
+        ("14", [1, 1, 1, 1]),
+        ("s2", [0, 1, 0, 0]),
+        ("@", [1, 1, 1, 1]),
+        ("$", [0, 0, 0, 1]),
+        ("m1", [0, 0, 0, 1]),
+        ("$9xs\n5", [0, 1, 1, 1]),
+    ):
+        for key in keys:
+            mixer.key(key)
+        np.testing.assert_array_equal(mixer.gains(), np.float32(gains))
+    assert not mixer.bypass
+    mixer.key("b")
+    assert mixer.bypass and str(mixer) == "bypass"
