@@ -64,7 +64,8 @@ class Process:
         try:
             header, audio = protocol.receive(self._child.stdout)
         except (EOFError, OSError, ValueError) as error:
-            self._child.wait(timeout=5)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(timeout=5)
             raise EdgeError(f"{self.name}: its process died (exit code {self._child.returncode})") from error
         if "error" in header:
             raise EdgeError(f"{self.name}: {header['error']}")

@@ -91,14 +91,15 @@ def _task(launches, threads, rounds, seconds, failures, progress) -> list[dict[s
         baseline = next((rtfs for _, about, rtfs, _ in running if about["ours"]), None)
         for process, about, rtfs, hops in running:
             peak = process.peak_bytes()  # before the quality run, which takes longer recordings
-            row = {"name": process.name} | about | _figures(process, rtfs, hops) | {"peak_bytes": peak}
-            if baseline is not None:
-                ratio = paired_ratio(rtfs, baseline)
-                row["ratio"] = [round(value, 4) for value in (ratio.value, ratio.low, ratio.high)]
             try:
+                row = {"name": process.name} | about | _figures(process, rtfs, hops) | {"peak_bytes": peak}
                 row["quality"] = _quality(process) if about["weights"] else None
             except EdgeError as error:
                 failures.append(str(error))
+                continue
+            if baseline is not None:
+                ratio = paired_ratio(rtfs, baseline)
+                row["ratio"] = [round(value, 4) for value in (ratio.value, ratio.low, ratio.high)]
             rows.append(row)
             progress(f"quality {process.name}")
     return rows
