@@ -62,7 +62,8 @@ def found_in(heard: np.ndarray, played: np.ndarray, pieces: int = 12) -> tuple[i
         if np.abs(piece).max() < 0.05:
             continue
         tried += 1
-        at = int(np.argmax(np.fft.irfft(spectrum * np.conj(np.fft.rfft(piece, len(heard) + size)))[: len(heard) - size]))
+        likeness = np.fft.irfft(spectrum * np.conj(np.fft.rfft(piece, len(heard) + size)))
+        at = int(np.argmax(likeness[: len(heard) - size]))
         found += bool(np.abs(heard[at : at + size] - piece).max() < 1e-4)
     return found, tried
 
@@ -173,7 +174,8 @@ def test_five_minutes_of_speech(enhancer_path, tmp_path, hogs):
             process.wait()
     print(json.dumps(report))
     played, equal = compare(bundle, report, tmp_path)
-    print(f"{equal.mean():.5f} of {len(played)} frames equal offline; " f"(found, tried) in what was heard: {found_in(heard, played)}")
+    print(f"{equal.mean():.5f} of {len(played)} frames equal the offline result")
+    print(f"found and tried in what was heard: {found_in(heard, played)}")
     # nothing shifts: the last part that is not late is as aligned as the first
     tail = equal[-len(equal) // 4 :]
     assert tail.any() or report["late_share"] > 0.9

@@ -119,6 +119,7 @@ class LiveEngine:
             self.captured.clear(-self.delay, 0)
             self._wet.clear(-self.delay, 0)
             self.played.clear(-self.delay, -self.delay)
+        self._gains_now, self._wetness = self._gains, 0.0 if self.bypass else 1.0
         self.started = True
 
     @property
