@@ -114,7 +114,7 @@ def _run(case: Case, emulator: Emulator) -> tuple[dict[str, Any], list[dict[str,
     hops = HOPS[case.bundle.manifest.task]
     with tempfile.TemporaryDirectory(prefix="stem-edge-arm-") as folder:
         counts = Path(folder) / "counts.txt"
-        arguments = [GUEST, case.bundle.folder.resolve(), case.backend, str(hops)]
+        arguments = [str(GUEST), str(case.bundle.folder.resolve()), case.backend, str(hops)]
         try:
             answer = json.loads(emulator.run(case.core, arguments, counts).splitlines()[-1])
         except (ValueError, IndexError) as error:

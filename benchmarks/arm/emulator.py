@@ -38,7 +38,7 @@ class Emulator:
 
         `edge` can be imported there; `environment` is added to this process's. Raises EdgeError where it fails.
         """
-        count = ["--count", counts] if counts else []
+        count: list[str | Path] = ["--count", counts] if counts else []
         with self._alone(), tempfile.TemporaryDirectory(prefix="stem-edge-arm-") as folder:
             # A link and not our own path entry: beside an installed `edge` lie packages for another processor.
             os.symlink(Path(edge.__file__).resolve().parent, Path(folder) / "edge")

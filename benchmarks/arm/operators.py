@@ -56,7 +56,7 @@ def profile(bundle: Bundle, emulator: Emulator, core: str) -> tuple[int, list[No
     with tempfile.TemporaryDirectory(prefix="stem-edge-arm-") as name:
         folder = Path(name)
         clock = shutil.copy(counter, folder / "clock.so")  # a copy: one library would have one set of counts
-        arguments = [GUEST, bundle.folder.resolve(), str(runs), str(folder / "profile")]
+        arguments = [str(GUEST), str(bundle.folder.resolve()), str(runs), str(folder / "profile")]
         plugin = {"QEMU_PLUGIN": f"{clock},mark={_CLOCK_GETTIME},classes=0"}
         printed = emulator.run(core, arguments, folder / "counts.txt", plugin)
         events = json.loads(Path(printed.splitlines()[-1]).read_text())
