@@ -102,7 +102,7 @@ def write_page(content: Content, target: Path) -> None:
     for row in content["rows"]:
         for number_, device in enumerate(row["devices"]):
             if device is not None:
-                label = f"{row['bundle']} {row['backend']} {row['threads']}"
+                label = f"{row['bundle']} {row['backend']}, {row['threads']} thr"
                 values = device["rtf"], device["rtf_low"], device["rtf_high"]
                 rows.append(svg.Bar(label, *values, number_ % 8, f"{device['rtf']:.4f} (x{device['ratio']:.2f})"))
     body = [
@@ -112,6 +112,6 @@ def write_page(content: Content, target: Path) -> None:
         svg.legend([(i % 8, name) for i, name in enumerate(devices)]),
         svg.bars(rows, "real-time factor", 1.0),
         "<h2>All figures</h2>",
-        page.html_table(table(content), 3),
+        page.html_table(table(content), (0, 1, 2)),
     ]
     page.write_html("edge-bench compare", body, target)

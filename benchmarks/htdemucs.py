@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edge.benchmarks.profiling import serve_profile
+from edge.benchmarks.profiling import delegation, serve_profile
 from edge.benchmarks.report import (
     Content,
     Watch,
@@ -31,6 +31,7 @@ from edge.benchmarks.report import (
 )
 from edge.benchmarks.runner import Case, Other, measure, run_alone
 from edge.benchmarks.stats import paired_ratio
+from edge.bundle import open_bundle
 from edge.cli.common import (
     enter_workbench,
     make_parser,
@@ -39,19 +40,22 @@ from edge.cli.common import (
     progress_bar,
     run_command,
 )
-from edge.errors import InputError
+from edge.errors import EdgeError, InputError
+
+if TYPE_CHECKING:
+    from edge.models.htdemucs import HTDemucsConfig
 
 NAME = "python -m edge.benchmarks.htdemucs"
 RATIOS = {"unpruned": 0.0, "pruned": 0.5}
 PACKAGE = "demucs package, PyTorch"
 
 
-def export_full_size(folder: Path, formats: tuple[str, ...] = ("onnx", "executorch")) -> dict[str, Path]:
+def export(folder: Path, config: HTDemucsConfig) -> dict[str, Path]:
     """The bundles by name: unpruned, and half of the channels pruned; fp32, seeded random weights."""
     import torch
 
     from edge.export.pipeline import ExportOptions, export_network
-    from edge.models.htdemucs import HTDemucs, HTDemucsConfig
+    from edge.models.htdemucs import HTDemucs
     from edge.zoo import Model
 
     bundles = {}
@@ -59,15 +63,15 @@ def export_full_size(folder: Path, formats: tuple[str, ...] = ("onnx", "executor
         bundles[name] = folder / f"htdemucs-{name}"
         if not (bundles[name] / "manifest.json").exists():
             torch.manual_seed(0)
-            network = HTDemucs(HTDemucsConfig()).eval()
+            network = HTDemucs(config).eval()
             model = Model("htdemucs", network, "MIT (random weights)", "none: random weights, for measuring speed")
-            options = ExportOptions(prune=ratio, precision="fp32", formats=formats)
+            options = ExportOptions(prune=ratio, precision="fp32")
             print(f"export {bundles[name]}", file=sys.stderr)
             export_network(model, options, bundles[name])
     return bundles
 
 
-def serve_demucs(connection: Connection, threads: int) -> None:
+def serve_demucs(connection: Connection, threads: int, config: HTDemucsConfig) -> None:
     """As `worker.serve`, for the demucs package's HTDemucs of the same configuration in eval mode."""
     from edge.benchmarks.worker import answer_requests
 
@@ -79,19 +83,18 @@ def serve_demucs(connection: Connection, threads: int) -> None:
             from demucs.htdemucs import HTDemucs
         except ImportError as error:
             raise InputError('the demucs package is missing: pip install "stem-edge[demucs]"') from error
-        from edge.models.htdemucs import HTDemucsConfig
 
         torch.set_num_threads(threads)
         torch.manual_seed(0)
-        config = HTDemucsConfig()
-        # what the released `htdemucs` sets beside the constructor's defaults
         network = HTDemucs(
             list(config.sources),
             segment=config.segment,
             channels=config.channels,
             bottom_channels=config.bottom_channels,
             dconv_mode=config.dconv_mode,
+            dconv_comp=config.dconv_comp,
             t_layers=config.t_layers,
+            t_heads=config.t_heads,
             t_dropout=0.0,
         ).eval()
         mix = torch.randn(1, config.audio_channels, config.segment_samples)
@@ -114,16 +117,17 @@ def serve_demucs(connection: Connection, threads: int) -> None:
     answer_requests(connection, prepare)
 
 
-def run(folder: Path, threads: int, seconds: float, launches: int) -> Content:
-    """Export where needed, measure everything in one interleaved run, profile; a report with `rivals` beside it.
+def run(folder: Path, threads: int, seconds: float, launches: int, config: HTDemucsConfig) -> Content:
+    """Export where needed, measure everything in one interleaved run, profile; a report with two more keys.
 
-    `rivals`: name -> {seconds_rounds, versions, peak_bytes, speedup: {case: Ratio}}; a speedup is how many times faster
-    than the rival the case runs the same segment, median of the rounds' own ratios.
+    `rivals`: name -> {seconds_rounds, versions, parameters, peak_bytes, speedup: {case: Ratio}}; a speedup is how many
+    times faster than the rival the case runs the same segment, median of the rounds' own ratios. `delegation`: of each
+    ExecuTorch program, in words. Raises EdgeError where a measurement fails or the networks are not the same.
     """
-    bundles = export_full_size(folder)
+    bundles = export(folder, config)
     watch = Watch()
     cases = [Case(path, backend, threads) for path in bundles.values() for backend in ("onnx", "executorch")]
-    others = {PACKAGE: Other(serve_demucs, (threads,))}
+    others = {PACKAGE: Other(serve_demucs, (threads, config))}
     with progress_bar(total=100, unit="%") as bar:
 
         def step(share: float, label: str) -> None:
@@ -132,6 +136,9 @@ def run(folder: Path, threads: int, seconds: float, launches: int) -> Content:
 
         report = measure(cases, seconds, step, with_floor=True, others=others, launches=launches)
     raise_failures(report)
+    compression = open_bundle(bundles["unpruned"]).manifest.compression
+    if others[PACKAGE].told["parameters"] != compression.parameters.before:
+        raise EdgeError(f"{bundles['unpruned']} holds another network than the demucs package's; remove it")
     for result in report.results:
         if result.backend == "onnx":
             result.profile = run_alone(serve_profile, (result.bundle, threads), 5.0)
@@ -144,6 +151,7 @@ def run(folder: Path, threads: int, seconds: float, launches: int) -> Content:
         PACKAGE: {
             "seconds_rounds": times,
             "versions": rival.told["versions"],
+            "parameters": rival.told["parameters"],
             "peak_bytes": rival.told["peak_bytes"],
             "speedup": {
                 case_name(r): dataclasses.asdict(
@@ -152,6 +160,11 @@ def run(folder: Path, threads: int, seconds: float, launches: int) -> Content:
                 for r in found["results"]
             },
         }
+    }
+    found["delegation"] = {
+        case_name(r): delegation(open_bundle(Path(r["bundle"])).manifest.graphs["executorch"].ops)
+        for r in found["results"]
+        if r["backend"] == "executorch"
     }
     return found
 
@@ -187,17 +200,17 @@ def rows(found: Content) -> list[list[str]]:
 
 
 def above_floor(found: Content) -> list[str]:
-    """What remains above the floor, by layer type: lines of text for each profiled graph."""
+    """What remains above the floor: a line for each graph, by layer type where that can be profiled."""
     lines = []
     for r in found["results"]:
-        if not (r.get("profile") and r.get("floor")):
-            continue
-        floor = max(r["floor"]["compute_seconds"], r["floor"]["memory_seconds"])
-        parts = ", ".join(f"{e['kind']} {1e3 * e['seconds']:.0f} ms" for e in r["profile"]["entries"])
-        lines.append(
-            f"{case_name(r)}: {1e3 * r['rtf'] * r['hop_seconds']:.0f} ms for a floor of {1e3 * floor:.0f} ms; "
-            f"profiled: {parts}."
-        )
+        lowest = max(r["floor"]["compute_seconds"], r["floor"]["memory_seconds"])
+        if r.get("profile"):
+            parts = ", ".join(f"{e['kind']} {1e3 * e['seconds']:.0f} ms" for e in r["profile"]["entries"])
+            known = f"profiled apart: {parts}"
+        else:
+            known = found["delegation"][case_name(r)]
+        times = f"{1e3 * r['rtf'] * r['hop_seconds']:.0f} ms for a floor of {1e3 * lowest:.0f} ms"
+        lines.append(f"{case_name(r)}: {times}; {known}.")
     return lines
 
 
@@ -213,7 +226,9 @@ def main(argv: list[str] | None = None) -> int:
 
     def body() -> None:
         enter_workbench(NAME)
-        found = run(args.folder, args.threads, args.seconds, args.launches)
+        from edge.models.htdemucs import HTDemucsConfig
+
+        found = run(args.folder, args.threads, args.seconds, args.launches, HTDemucsConfig())
         if args.output:
             write_json(found, args.output)
         print(columns(rows(found)))

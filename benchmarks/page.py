@@ -133,12 +133,12 @@ def case_names(results: Sequence[dict[str, Any]]) -> list[str]:
     return [f"{n}, {r['threads']} thr" if many else n for n, r in zip(labels(results), results, strict=True)]
 
 
-def html_table(rows: Sequence[Sequence[str]], left: int) -> str:
-    """The first row is the header; `left` columns are aligned to the left."""
+def html_table(rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
+    """The first row is the header; the columns `left` are words, aligned to the left."""
 
     def line(cells: Sequence[str], tag: str) -> str:
         return "".join(
-            f'<{tag} class="t">{escape(c)}</{tag}>' if i < left else f"<{tag}>{escape(c)}</{tag}>"
+            f'<{tag} class="t">{escape(c)}</{tag}>' if i in left else f"<{tag}>{escape(c)}</{tag}>"
             for i, c in enumerate(cells)
         )
 
@@ -181,7 +181,7 @@ def _profiles(profiles: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
         source,
         svg.legend([(order.index(kind) % 8, kind) for kind in used]),
         svg.stacks(rows),
-        html_table(table, 2),
+        html_table(table, (0, 1, 5)),
     ]
 
 
@@ -225,4 +225,4 @@ def _table(results: Sequence[dict[str, Any]]) -> str:
                 number(r["golden_snr_db"], 1, 0),
             ]
         )
-    return html_table(rows, 2)
+    return html_table(rows, (0, 1))
