@@ -197,24 +197,40 @@ def record(browser: Browser, samples: int) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.float32(browser.run(f"tap.{side}.slice(0, {samples})")) for side in ("microphone", "heard"))
 
 
-def lag_and_gain(source: np.ndarray, heard: np.ndarray) -> tuple[int, float, float]:
-    """By how many samples `heard` follows `source`, at what gain, and the largest difference that is left."""
+def lag_and_gain(source: np.ndarray, heard: np.ndarray) -> tuple[int, float]:
+    """By how many samples `heard` follows `source`, and at what gain."""
     size = 1 << (2 * len(source) - 1).bit_length()
     correlation = np.fft.irfft(np.fft.rfft(heard, size) * np.conj(np.fft.rfft(source, size)), size)
     lag = int(np.argmax(correlation[: len(source) // 2]))
     before, after = source[: len(source) - lag], heard[lag:]
-    gain = float(before @ after / (before @ before))
-    return lag, gain, float(np.abs(after - gain * before).max())
+    return lag, float(before @ after / (before @ before))
 
 
 def heard_exactly(browser: Browser, gain: float, samples: int = 2 * RATE) -> int:
-    """The lag once so many samples without a late block have been heard, at that gain and sample by sample."""
+    """The lag at which a quarter of a second in a row is heard at that gain, sample by sample.
+
+    Not all of what is recorded: on a busy machine blocks come late, and sound as they were.
+    """
     for _ in range(20):
         source, heard = record(browser, samples)
-        lag, measured, rest = lag_and_gain(source, heard)
-        if abs(measured - gain) < 1e-4 and rest < 1e-5:
+        lag, _ = lag_and_gain(source, heard)
+        wrong = np.flatnonzero(np.abs(heard[lag:] - gain * source[: len(source) - lag]) > 1e-5)
+        if np.diff(wrong, prepend=-1, append=len(source) - lag).max() > RATE // 4:
             return lag
-    pytest.fail(f"lag {lag}, gain {measured}, difference {rest}: {browser.run('document.body.innerText')}")
+    pytest.fail(f"nothing at gain {gain}: {browser.run('document.body.innerText')}")
+
+
+def plays(heard: np.ndarray, audio: np.ndarray, gain: float) -> int:
+    """Where in `audio` a piece of what was heard is found at that gain, sample by sample; -1 for nowhere.
+
+    Pieces, because the recorder loses blocks on a busy machine.
+    """
+    for start in range(0, len(heard) - 1024, 1024):
+        piece = heard[start : start + 1024]
+        where = int(np.argmax(np.correlate(audio, piece, "valid")))
+        if piece.any() and np.allclose(piece, gain * audio[where : where + 1024], atol=1e-6):
+            return where
+    return -1
 
 
 def level(browser: Browser, side: str) -> float:
@@ -249,6 +265,28 @@ def test_the_microphone_is_heard_enhanced_and_as_it_is(server, listener):
     assert listener.requests and all(url.split("://")[1].startswith(own[3:]) for url in listener.requests)
 
 
+BACKLOG = """
+Object.defineProperty(WebSocket.prototype, "bufferedAmount", { get: () => window.backlog ?? 0 });
+"""
+
+
+def test_dropped_frames_are_counted_and_shift_nothing(server, listener):
+    listener.open(server.page, TAP + BACKLOG)
+    press(listener, "live")
+    listener.wait("Number(document.getElementById('meter-out').getAttribute('aria-valuenow')) > -40")
+    before = int(listener.run("document.getElementById('dropped').textContent"))
+    listener.run("window.backlog = 1e9")
+    listener.wait(f"Number(document.getElementById('dropped').textContent) >= {before + 20}")
+    heard_exactly(listener, 1.0)  # what was not sent is heard as it came
+    listener.run("window.backlog = 0")
+    enhanced = heard_exactly(listener, 0.5)
+    after = int(listener.run("document.getElementById('dropped').textContent"))
+    choose_mode(listener, "original")
+    original = heard_exactly(listener, 1.0)
+    assert original == enhanced or int(listener.run("document.getElementById('dropped').textContent")) > after
+    assert listener.problems == []
+
+
 FIREFOX = """
 const create = AudioContext.prototype.createMediaStreamSource;
 AudioContext.prototype.createMediaStreamSource = function (stream) {
@@ -264,7 +302,7 @@ def test_a_browser_that_does_not_resample_the_microphone(server, listener):
     listener.wait("Number(document.getElementById('meter-out').getAttribute('aria-valuenow')) > -40")
     assert listener.run("document.getElementById('rate').textContent") in ("44.1 kHz", "48 kHz")
     for _ in range(20):
-        enhanced, gain, _rest = lag_and_gain(*record(listener, 88_200))
+        enhanced, gain = lag_and_gain(*record(listener, 88_200))
         choose_mode(listener, "original")
         original = heard_exactly(listener, 1.0, 88_200)
         if original == enhanced:  # else a late block raised the delay meanwhile
@@ -296,14 +334,14 @@ def test_a_recording_is_enhanced_and_saved(server, listener, enhancer_bundle, tm
     listener.run("tap.on = true")
     press(listener, "play")
     listener.wait("tap.heard.length > 30000")
+    before = listener.run("tap.heard.length")
     choose_mode(listener, "original")
-    switched = listener.run("tap.heard.length")
-    listener.wait(f"tap.heard.length > {switched + 2 * RATE}")
+    after = listener.run("tap.heard.length") + RATE // 2
+    listener.wait(f"tap.heard.length > {after + RATE}")
     heard = np.float32(listener.run("tap.heard"))
-    start = int(np.argmax(heard != 0))
-    np.testing.assert_allclose(heard[start : start + 10_000], 0.5 * audio[:10_000], atol=1e-6)
-    inner = slice(switched + RATE, switched + 2 * RATE)
-    np.testing.assert_allclose(heard[inner], audio[inner.start - start : inner.stop - start], atol=1e-6)
+    first, second = heard[:before], heard[after:]
+    at = [plays(part, audio, gain) for part, gain in ((first, 0.5), (second, 1.0))]
+    assert at[0] < at[1] and plays(second, audio, 0.5) == plays(first, audio, 1.0) == -1
     press(listener, "play")
     listener.wait("document.getElementById('play').textContent === 'Play'")
     assert listener.problems == []

@@ -21,7 +21,6 @@ export class Live {
     this.onlevels = onlevels;
     this.onend = onend;
     this.heard = 0; // samples of the microphone that came here
-    this.skipped = 0;
   }
 
   async open(modelRate, mode, volume) {
@@ -69,7 +68,6 @@ export class Live {
     if (this.stopped) return;
     if (this.stream.unsent > BACKLOG * this.sampleRate) {
       this.node.port.postMessage({ gap: [this.heard, samples.length] });
-      this.skipped += samples.length;
     } else {
       this.stream.send(samples);
     }
@@ -83,7 +81,7 @@ export class Live {
       levels,
       latency: delay / sampleRate + Math.max(baseLatency, outputLatency),
       model: this.stream.ready.latency_samples / sampleRate,
-      dropped: Math.ceil((late + this.skipped) / this.chunk),
+      dropped: Math.ceil(late / this.chunk),
     });
   }
 

@@ -20,7 +20,7 @@ class Aligner extends AudioWorkletProcessor {
     this.filled = 0;
     this.mode = 1; // 1 is enhanced
     this.gain = 0; // of the enhanced signal now
-    this.late = 0; // samples that were played as they came
+    this.late = 0; // samples that are played as they came
     this.meter = { n: 0, in: 0, out: 0 };
     this.running = true;
     this.port.onmessage = ({ data }) => this.take(data);
@@ -39,8 +39,10 @@ class Aligner extends AudioWorkletProcessor {
 
   skip() {
     while (this.gaps.length && this.gaps[0][0] === this.received) {
-      for (let left = this.gaps.shift()[1]; left > 0; left--, this.received++)
+      for (let left = this.gaps.shift()[1]; left > 0; left--, this.received++) {
         this.enhanced[this.received % this.size] = this.original[this.received % this.size];
+        if (this.received >= this.written - this.delay) this.late++;
+      }
     }
   }
 
@@ -54,7 +56,7 @@ class Aligner extends AudioWorkletProcessor {
     const from = this.delay;
     if (!ready && start >= 0) {
       this.late += n;
-      if (currentTime - this.grown >= 1 && this.delay + STEP * sampleRate <= MOST * sampleRate) {
+      if (!this.gaps.length && currentTime - this.grown >= 1 && this.delay + STEP * sampleRate <= MOST * sampleRate) {
         this.grown = currentTime;
         this.delay += Math.round(STEP * sampleRate);
       }
