@@ -68,8 +68,9 @@ toolchain() {
   local missing=()
   [ -e "$JSON" ] || missing+=(libandroid-json-org-java)
   command -v javac >/dev/null && command -v jar >/dev/null || missing+=(openjdk-17-jdk-headless)
-  command -v npm >/dev/null || missing+=(npm)
-  command -v unzip >/dev/null || missing+=(unzip)
+  for tool in npm unzip apksigner zipalign dexdump; do command -v $tool >/dev/null || missing+=($tool); done
+  command -v aapt2 >/dev/null || missing+=(aapt)
+  [ -e /usr/share/java/junit4.jar ] && [ -e /usr/share/java/hamcrest-all.jar ] || missing+=(junit4 libhamcrest-java)
   if [ ${#missing[@]} -gt 0 ]; then
     apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" || return 1
   fi
