@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,7 +95,8 @@ def test_bad_use_exits_with_2(arguments, tmp_path):
 
 
 def test_interruption_leaves_nothing(enhancer_path, tmp_path):
-    soundfile.write(tmp_path / "long.wav", np.zeros(16_000 * 1800, np.float32), 16000, "PCM_16")
+    # not silence, which is not even run
+    soundfile.write(tmp_path / "long.wav", np.full(16_000 * 1800, 0.1, np.float32), 16000, "PCM_16")
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         command = [sys.executable, "-m", "edge.cli.run", str(enhancer_path), "long.wav"]
         # a test run in the background of a shell ignores SIGINT, and its children would too
@@ -119,3 +121,86 @@ def test_closed_stdout(enhancer_path, tmp_path):
     command = f"{sys.executable} -m edge.cli.run {enhancer_path} x.wav | true"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=tmp_path)
     assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+
+
+def test_a_killed_run_leaves_no_file_that_looks_finished(enhancer_path, separator_path, tmp_path):
+    soundfile.write(tmp_path / "long.wav", np.full((44_100 * 600, 2), 0.1, np.float32), 44100, "PCM_16")
+    for bundle in (enhancer_path, separator_path):
+        process = subprocess.Popen([sys.executable, "-m", "edge.cli.run", str(bundle), "long.wav"], cwd=tmp_path)
+        until = time.monotonic() + 60
+        while not [p for p in tmp_path.rglob("*.*") if ".tmp" in str(p) and p.is_file()] and time.monotonic() < until:
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        left = [p for p in tmp_path.rglob("*") if p.is_file() and p.name != "long.wav"]
+        assert left and all(p.name.startswith(".") or p.name.endswith(".part") for p in left)
+        done = run(bundle, "long.wav", "--resume", cwd=tmp_path)  # so it is not taken for finished
+        assert done.returncode == 0 and "skipped" not in done.stderr
+        shutil.rmtree(tmp_path / "long_stems", ignore_errors=True)
+        for path in tmp_path.glob(".*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        (tmp_path / "long_enhanced.wav").unlink(missing_ok=True)
+
+
+def test_several_files_and_one_failure(enhancer_path, separator_path, tmp_path):
+    for name in ("a", "b"):
+        soundfile.write(tmp_path / f"{name}.wav", noise(9000, 2), 16000, "FLOAT")
+    (tmp_path / "bad.mp3").write_bytes(b"no audio")
+    done = run(enhancer_path, "a.wav", "bad.mp3", "b.wav", "-o", "out", "--format", "flac", "--json", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "bad.mp3" in done.stderr
+    assert sorted(os.listdir(tmp_path / "out")) == ["a_enhanced.flac", "b_enhanced.flac"]
+    assert [report["input"] for report in json.loads(done.stdout)] == ["a.wav", "b.wav"]
+    done = run(separator_path, "a.wav", "b.wav", "-o", "out", "--format", "flac", cwd=tmp_path)
+    assert done.returncode == 0
+    assert sorted(os.listdir(tmp_path / "out/b_stems")) == ["bass.flac", "drums.flac", "other.flac", "vocals.flac"]
+
+
+def test_resume_skips_what_is_there(separator_path, tmp_path):
+    for name in ("a", "b"):
+        soundfile.write(tmp_path / f"{name}.wav", noise(9000, 2), 44100, "FLOAT")
+    assert run(separator_path, "a.wav", cwd=tmp_path).returncode == 0
+    before = (tmp_path / "a_stems/bass.wav").stat().st_mtime_ns
+    done = run(separator_path, "a.wav", "b.wav", "--resume", cwd=tmp_path)
+    assert done.returncode == 0 and "a_stems is there" in done.stderr and "b_stems" not in done.stderr
+    assert (tmp_path / "a_stems/bass.wav").stat().st_mtime_ns == before and (tmp_path / "b_stems/bass.wav").exists()
+    (tmp_path / "a_stems/bass.wav").unlink()  # a folder that lacks a stem is not finished
+    assert run(separator_path, "a.wav", "--resume", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "a_stems/bass.wav").exists()
+
+
+def test_one_stem_into_a_file(separator_path, tmp_path):
+    audio = noise(20_000, 2)
+    audio -= audio.mean()
+    soundfile.write(tmp_path / "x.wav", audio, 44100, "FLOAT")
+    for options, name in ((["-o", "v.wav"], "v.wav"), (["--format", "flac"], "x_vocals.flac")):
+        assert run(separator_path, "x.wav", "--source", "vocals", *options, cwd=tmp_path).returncode == 0
+        np.testing.assert_allclose(soundfile.read(tmp_path / name)[0], 0.4 * audio, atol=1e-6)
+
+
+def test_stems_that_add_up(separator_path, tmp_path):
+    audio = noise(20_000, 2) + np.float32(0.1)
+    soundfile.write(tmp_path / "x.wav", audio, 44100, "FLOAT")
+    assert run(separator_path, "x.wav", "--consistent", cwd=tmp_path).returncode == 0
+    stems = [soundfile.read(file)[0] for file in (tmp_path / "x_stems").iterdir()]
+    np.testing.assert_allclose(np.sum(stems, axis=0), audio, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["a.wav", "x/a.wav"], "would both become"),
+        (["a.wav", "--source", "tuba"], "no source 'tuba'"),
+        (["a.wav", "--latency", "1"], "--latency is for"),
+        (["a.wav", "-o", "-"], "stands for stdin"),
+        (["a.wav", "--live"], "--input a.wav"),
+    ],
+)
+def test_options_that_do_not_fit(separator_path, tmp_path, arguments, word):
+    done = run(separator_path, *arguments, cwd=tmp_path)
+    assert done.returncode == 2 and word in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_inputs_and_options_in_any_order(enhancer_path, tmp_path):
+    soundfile.write(tmp_path / "x.wav", noise(1000, 1), 16000)
+    assert run("--threads", 1, enhancer_path, "-o", "y.wav", "x.wav", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "y.wav").exists()
