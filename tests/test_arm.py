@@ -24,12 +24,14 @@ from edge.benchmarks.arm.baseline import Entry, compare, load_baseline, save_bas
 from edge.benchmarks.arm.budget import CLASSES, Budget, Case, by_class, measure, median_hop, runs_between
 from edge.benchmarks.arm.cores import NAMED_CORES, least_milliseconds
 from edge.benchmarks.arm.emulator import CORES, find_emulator, read_marks
+from edge.benchmarks.arm.guest import Counted
 from edge.benchmarks.arm.operators import attribute
 from edge.benchmarks.arm.operators import main as operators_main
 from edge.benchmarks.arm.operators import text as operators_text
 from edge.benchmarks.arm.report import BEGIN, END, content, markdown, text
 from edge.bundle import open_bundle
 from edge.errors import EdgeError, InputError
+from edge.runtime.golden import check_golden, golden_output
 
 ROOT = Path(__file__).parent.parent
 RESULTS, DOCUMENT = ROOT / "docs" / "results" / "arm.json", ROOT / "docs" / "arm.md"
@@ -87,6 +89,19 @@ def test_the_median_hop_is_one_of_the_hops(sizes):
     assert median in hops
     assert sum(size < median["total"] for size in sizes) <= len(sizes) / 2
     assert sum(size > median["total"] for size in sizes) <= len(sizes) / 2
+
+
+@pytest.mark.parametrize("fixture", ["enhancer_path", "separator_path"])
+def test_what_is_counted_is_what_the_golden_check_checks(fixture, request):
+    """The guest's graph on this machine: states carried in the binding, zero again where a stream begins."""
+    bundle = open_bundle(request.getfixturevalue(fixture))
+    graph = Counted(bundle, "onnx")
+    assert check_golden(bundle, "onnx", graph) > 60
+    golden = bundle.manifest.golden
+    audio = bundle.read_f32(golden.input.file, golden.input.shape)
+    again = golden_output(bundle.manifest, audio, graph)
+    assert np.array_equal(again, bundle.read_f32(golden.outputs["onnx"].file, golden.outputs["onnx"].shape))
+    assert graph.runs == (2 if bundle.manifest.task == "separate" else 20)
 
 
 def test_what_the_counter_writes_becomes_runs(tmp_path):

@@ -11,7 +11,7 @@ from typing import Any
 from edge.benchmarks.arm.budget import CLASSES, Budget
 from edge.benchmarks.arm.cores import NAMED_CORES, least_milliseconds
 
-BEGIN, END = "<!-- ARM64 tables: made by `make arm-table` -->", "<!-- end of the ARM64 tables -->"
+BEGIN, END = "<!-- ARM64 tables: made by `python -m edge.benchmarks.arm.report` -->", "<!-- end of the ARM64 tables -->"
 _COLUMNS = ("total", *CLASSES, "other")
 _NAMES = ("model", "precision", "pruned", "backend", "core")
 
