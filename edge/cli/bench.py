@@ -167,9 +167,9 @@ def _profile(report: Report, seconds: float) -> None:
     for result in report.results:
         if result.backend == "onnx":
             result.profile = run_alone(serve_profile, (result.bundle, result.threads), min(seconds, 5.0))
-        else:
-            ops = open_bundle(Path(result.bundle)).manifest.graphs[result.backend].ops
-            print(f"note: {result.bundle}: executorch: {delegation(ops)}", file=sys.stderr)
+    for path in dict.fromkeys(result.bundle for result in report.results if result.backend == "executorch"):
+        ops = open_bundle(Path(path)).manifest.graphs["executorch"].ops
+        print(f"note: {path}: executorch: {delegation(ops)}", file=sys.stderr)
 
 
 def _compare(argv: list[str]) -> int:
