@@ -116,15 +116,23 @@ def paths(content: dict[str, Any]) -> str:
     return "\n\n".join([intro, table(rows, 1), lines(measured(content))])
 
 
-def _other(package: str) -> Callable[[dict[str, Any]], str]:
-    return lambda content: importlib.import_module(f"edge.benchmarks.{package}.report").markdown(content)
+def _other(package: str, intro: str) -> Callable[[dict[str, Any]], str]:
+    def section(content: dict[str, Any]) -> str:
+        report = importlib.import_module(f"edge.benchmarks.{package}.report")
+        return f"{intro}\n\n{report.markdown(content)}"
+
+    return section
+
+
+_PEERS = "Other systems in the same run, each in a process of its own, by `python -m edge.benchmarks.peers run`."
+_ARM = "Counted on an emulated core by `python -m edge.benchmarks.arm`; what the figures mean is in [arm.md](arm.md)."
 
 
 SECTIONS: list[tuple[str, str, Callable[[dict[str, Any]], str]]] = [
     ("bench.json", "The shipped models", bundles),
     ("htdemucs.json", "HT Demucs in full size", full_size),
-    ("peers.json", "Beside other systems", _other("peers")),
-    ("arm.json", "Instructions on ARM64", _other("arm")),
+    ("peers.json", "Beside other systems", _other("peers", _PEERS)),
+    ("arm.json", "Instructions on ARM64", _other("arm", _ARM)),
     ("hot_paths.json", "The pipeline's own hot paths", paths),
 ]
 
