@@ -69,7 +69,8 @@ class Browser:
             assert self.process.poll() is None and time.monotonic() < until, "chromium does not start"
             time.sleep(0.1)
         number, path = port.read_text().splitlines()
-        devtools = connect(f"ws://127.0.0.1:{number}{path}", max_size=None, proxy=None, compression=None)
+        url = f"ws://127.0.0.1:{number}{path}"
+        devtools = connect(url, max_size=None, proxy=None, compression=None, ping_interval=None)
         self._open = ExitStack()
         self._socket = self._open.enter_context(devtools)
         self._last = 0
@@ -84,7 +85,7 @@ class Browser:
             command["sessionId"] = self._session
         self._socket.send(json.dumps(command))
         while True:
-            answer = json.loads(self._socket.recv(60))
+            answer = json.loads(self._socket.recv(120))
             if answer.get("id") == self._last:
                 assert "error" not in answer, f"{method}: {answer['error']}"
                 return answer["result"]
@@ -95,7 +96,8 @@ class Browser:
         if event["method"] == "Runtime.exceptionThrown":
             self.problems.append(json.dumps(parameters["exceptionDetails"])[:500])
         elif event["method"] == "Log.entryAdded" and parameters["entry"]["level"] == "error":
-            self.problems.append(f"{parameters['entry']['text']} {parameters['entry'].get('url', '')}")
+            if parameters["entry"]["source"] != "network":  # the page tells those itself
+                self.problems.append(f"{parameters['entry']['text']} {parameters['entry'].get('url', '')}")
         elif event["method"] == "Network.requestWillBeSent":
             self.requests.append(parameters["request"]["url"])
         elif event["method"] == "Network.webSocketCreated":
@@ -119,11 +121,11 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def wait(self, condition: str, seconds: float = 30) -> None:
+    def wait(self, condition: str, seconds: float = 90) -> None:
         until = time.monotonic() + seconds
         while not self.run(f"Boolean({condition})"):
-            page = self.run("document.body?.innerText")
-            assert time.monotonic() < until, f"{condition} did not come true; the page: {page}; {self.problems}"
+            if time.monotonic() > until:
+                pytest.fail(f"{condition}: not so; {self.problems}; {self.run('document.body?.innerText')}")
             time.sleep(0.1)
 
     def choose(self, selector: str, file: Path) -> None:
@@ -225,9 +227,11 @@ def plays(heard: np.ndarray, audio: np.ndarray, gain: float) -> int:
 
     Pieces, because the recorder loses blocks on a busy machine.
     """
+    spectrum = np.fft.rfft(audio, 2 * len(audio))
     for start in range(0, len(heard) - 1024, 1024):
         piece = heard[start : start + 1024]
-        where = int(np.argmax(np.correlate(audio, piece, "valid")))
+        correlation = np.fft.irfft(spectrum * np.conj(np.fft.rfft(piece, 2 * len(audio))))
+        where = int(np.argmax(correlation[: len(audio) - 1024]))
         if piece.any() and np.allclose(piece, gain * audio[where : where + 1024], atol=1e-6):
             return where
     return -1

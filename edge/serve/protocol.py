@@ -36,7 +36,7 @@ class Limits:
     message_bytes: int = 1 << 20
     queued_messages: int = 8  # of one client, before its socket is no longer read
     unsent_bytes: int = 1 << 16  # of one client, before nothing more is computed for it
-    open_seconds: float = 5  # for a connection to say what it wants
+    open_seconds: float = 10  # for a connection to say what it wants
     hello_seconds: float = 10
     ping_seconds: float = 20  # of silence, before the client is asked whether it is there
     idle_seconds: float = 300
