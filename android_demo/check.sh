@@ -61,7 +61,7 @@ kotlinc() { # MODULE JAR CLASSPATH [OPTIONS] SOURCES...
   local module=$1 jar=$2 classpath=$3
   shift 3
   "$TOOLCHAIN/kotlinc/package/bin/kotlinc" -jvm-target 11 -no-reflect -module-name "$module" -cp "$classpath" -d "$jar" "$@" &&
-    echo "$(find "$@" -name '*.kt' 2>/dev/null | wc -l) files to $(basename "$jar")"
+    echo "$(for place in "$@"; do [ -d "$place" ] && find "$place" -name '*.kt'; done | wc -l) files to $(basename "$jar")"
 }
 
 toolchain() {
