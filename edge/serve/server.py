@@ -59,8 +59,8 @@ class _Connection(ServerConnection):
 async def listening(service: Service, host: str, port: int) -> AsyncIterator[list[tuple[str, int]]]:
     """Serve on `host` and `port` (0: any free one) within the context; yields the addresses and ports.
 
-    On leaving, the clients get a close frame and the service is closed. Raises InputError for an unknown host, EdgeError where the port is
-    not to be had.
+    On leaving, the clients get a close frame and the service is closed. Raises InputError for an unknown host,
+    EdgeError where the port is not to be had.
     """
     limits = service.limits
     connections: dict[_Connection, None] = {}
