@@ -53,6 +53,8 @@ def run_systems(
             for _ in range(len(clips) - len(todo)):
                 progress(system.title)
             try:
+                if not todo:
+                    continue
                 _run_one(system, todo, scores, pool, listen, listen_to, progress)
             except EdgeError as error:
                 failed.append(str(error))

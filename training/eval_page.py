@@ -30,7 +30,7 @@ tr.ours td { font-weight: 600; background: var(--faint); }
 figure { margin: 0; border: 1px solid var(--line); border-radius: 6px; padding: .6rem; }
 figure img, audio { width: 100%; display: block; }
 figure img { background: white; border-radius: 3px; }
-figcaption { margin-bottom: .4rem; } figcaption span { color: #888; float: right; }
+figcaption { margin-bottom: .4rem; } figcaption span { color: #888; display: block; min-height: 1.5em; }
 .notes { color: #888; font-size: .9rem; }
 """
 

@@ -48,7 +48,6 @@ class Options:
     conditions: str | None = None
     files: int | None = None
     seed: int = 7
-    bss_eval: bool = False
     jobs: int = 1
     output: Path | None = None
 
@@ -85,15 +84,13 @@ def evaluate_enhancer(options: Options, command: str, progress: Progress, total:
 
 def evaluate_separator(options: Options, command: str, progress: Progress, total: Total) -> dict[str, Any]:
     """The report of a separator on the held-out songs, and on real guitar pairs where the data folder has them."""
-    if options.bss_eval:
-        eval_metrics.load_bss_eval()
     systems, missing = _systems(options, "separate", [MIXTURE, BEST_GAIN])
     songs = held_out_songs(options.data / "music", options.files or 20)
     total(len(systems) * len(songs))
     scores = Scores(options.output / "scores.jsonl" if options.output else None)
     listen = options.output / "audio" if options.output else None
     shown = [name for name, _ in songs[:2]]
-    stems, failed = run_separators(systems, songs, scores, options.bss_eval, listen, shown, progress)
+    stems, failed = run_separators(systems, songs, scores, listen, shown, progress)
     described = f"{len(songs)} held-out songs of {options.data.name}/music"
     content = _content(options, command, described, systems, missing, failed)
     content["rows"] = rows(systems, stems, scores)

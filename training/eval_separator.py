@@ -16,7 +16,7 @@ from edge.benchmarks.peers.client import start
 from edge.errors import EdgeError, InputError
 from edge.metrics import sdr, si_sdr
 from edge.training.eval_enhancer import write_audio
-from edge.training.eval_metrics import bss_eval_sdr, stem_scores
+from edge.training.eval_metrics import stem_scores
 from edge.training.eval_systems import Scores, System
 from edge.training.shards import SCALE, open_shard, read_manifest
 from edge.training.songs import RATE, STEMS
@@ -71,23 +71,22 @@ def run_separators(
     systems: Sequence[System],
     songs: Sequence[tuple[str, np.ndarray]],
     scores: Scores,
-    bss_eval: bool = False,
     listen: Path | None = None,
     listen_to: Sequence[str] = (),
     progress: Progress = lambda _: None,
 ) -> tuple[list[Stem], list[str]]:
     """Score every system on every song into `scores`; returns what was scored, and a line for each that failed.
 
-    bss_eval: BSSEval v4 too, for systems with all four sources (half a minute a song). The rest as `run_systems`.
+    `listen`, `listen_to` and `progress` as in `run_systems`.
     """
     stems, failed = _stems(songs), []
     for system in systems:
         try:
             if system.launch is None:
-                _run_all(system, None, songs, stems, scores, False, listen, listen_to, progress)
+                _run_all(system, None, songs, stems, scores, listen, listen_to, progress)
             else:
                 with start(system.launch) as process:
-                    _run_all(system, process, songs, stems, scores, bss_eval, listen, listen_to, progress)
+                    _run_all(system, process, songs, stems, scores, listen, listen_to, progress)
         except EdgeError as error:
             failed.append(str(error))
     return [stem for group in stems.values() for stem in group.values()], failed
@@ -107,21 +106,14 @@ def _stems(songs: Sequence[tuple[str, np.ndarray]]) -> dict[str, dict[str, Stem]
     return out
 
 
-def _run_all(system, process, songs, stems, scores, bss_eval, listen, listen_to, progress) -> None:
+def _run_all(system, process, songs, stems, scores, listen, listen_to, progress) -> None:
     for name, stored in songs:
         wanted = listen is not None and name in listen_to
         known = [scores.get(system, stem.key) for stem in stems[name].values()]
-        offered = [k for k in known if k is not None]
-        fresh = not offered or (bss_eval and not any("bss_sdr" in k for k in offered))
-        if fresh or wanted:
+        if wanted or all(k is None for k in known):
             song = load_song(name, stored)
             estimates = _estimates(system, process, song)
-            found = {s: stem_scores(song.reference(s), e) for s, e in estimates.items() if s in stems[name]}
-            if bss_eval and all(s in estimates for s in STEMS):
-                values = bss_eval_sdr(song.stems, np.stack([estimates[s] for s in STEMS]), RATE)
-                for source, value in zip(STEMS, values, strict=True):
-                    if value is not None and source in found:
-                        found[source]["bss_sdr"] = value
+            found = {s: stem_scores(song.reference(s), e, RATE) for s, e in estimates.items() if s in stems[name]}
             for source, values in found.items():
                 scores.add(system, stems[name][source].key, values)
             if wanted:

@@ -44,7 +44,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--conditions", help="enhancer: names with commas (default: all; reverb needs pyroomacoustics)")
     parser.add_argument("--files", type=positive_int, help="a condition (default: 60), or songs (default: 20)")
     parser.add_argument("--seed", type=int, default=7, help="of the test set (default: 7)")
-    parser.add_argument("--bss-eval", action="store_true", help="htdemucs-mini: BSSEval v4 too (half a minute a song)")
     parser.add_argument("--jobs", type=positive_int, default=min(2, os.cpu_count() or 1), help="metric processes")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="audio page, test set, report; resumes there")
     parser.add_argument("--json", action="store_true", help="print the report as JSON on stdout")
