@@ -82,8 +82,8 @@ class Mixer:
     def gains(self) -> np.ndarray:
         """float32 (sources,)."""
         if self.solo is not None:
-            return np.float32([index == self.solo for index in range(len(self.sources))])
-        return np.float32([not muted for muted in self.muted])
+            return np.array([index == self.solo for index in range(len(self.sources))], np.float32)
+        return np.array([not muted for muted in self.muted], np.float32)
 
     def __str__(self) -> str:
         if self.bypass:

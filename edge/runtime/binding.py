@@ -14,7 +14,11 @@ class Binding(Protocol):
     """A graph on one stream's own buffers: write `input`, `run()`, read `output`; the states stay inside."""
 
     input: np.ndarray
-    output: np.ndarray  # valid until the next run
+
+    @property
+    def output(self) -> np.ndarray:
+        """Valid until the next run."""
+        ...
 
     def run(self) -> None: ...
 
