@@ -126,7 +126,7 @@ dex() {
 }
 
 package() {
-  local items=() file
+  local items=() file name abi
   for file in "$BUILD"/dex/*.dex; do items+=("$(basename "$file")=$file"); done
   for abi in $("$PYTHON" check/project.py abis); do
     for file in "$TOOLCHAIN/ort/jni/$abi"/*.so; do items+=("lib/$abi/$(basename "$file")=$file"); done
