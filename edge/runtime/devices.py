@@ -70,7 +70,7 @@ class DeviceStream:
         inputs: int,
         buffer: float | None = None,
     ):
-        """`inputs` 0: nothing is captured. `buffer`: seconds that the devices may buffer (default: PortAudio's)."""
+        """`inputs` 0: nothing is captured. `buffer`: seconds that the devices may buffer (default: two blocks)."""
         self.engine = engine
         self._devices, self._inputs, self._buffer = (source, target), inputs, buffer
         self._sound = portaudio()
@@ -89,7 +89,8 @@ class DeviceStream:
             "samplerate": engine.rate,
             "blocksize": engine.block,
             "dtype": "float32",
-            "latency": self._buffer or "high",
+            # two blocks: with more, PortAudio serves several blocks at a time, which the engine has to wait for
+            "latency": self._buffer or 2 * engine.block / engine.rate,
         }
         try:
             if self._inputs:
@@ -121,10 +122,11 @@ class DeviceStream:
         first, last = self._first_call, min(self._calls, self._first_call + _CALLS)
         if last - first < 4:
             return 1
+        first += (last - first) // 4  # the buffers fill first
         gaps = np.diff(self._call_times[np.arange(first, last) % _CALLS])
         ends = np.flatnonzero(gaps > 0.25 * self.engine.block / self.engine.rate)
         sizes = np.diff(ends)  # whole bursts only
-        return int(np.ceil(np.percentile(sizes, 75))) if len(sizes) else last - first
+        return int(np.ceil(np.percentile(sizes, 80))) if len(sizes) else last - first
 
     def poll(self) -> bool:
         """Whether audio runs; where it does not, the stream is closed and waits for `reopen`."""
