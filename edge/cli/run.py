@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     live.add_argument("--input", metavar="DEV", help="a device (number or part of its name), or a file to play")
     live.add_argument("--list-devices", action="store_true", help="list the sound devices and exit")
     live.add_argument("--block", type=positive_float, default=10.0, metavar="MS", help="of the device (default: 10)")
-    live.add_argument("--buffer", type=positive_float, metavar="MS", help="of the device (default: 2 blocks); more against dropouts")
+    live.add_argument("--buffer", type=positive_float, metavar="MS", help="of the device (default: 2 blocks)")
     live.add_argument("--seconds", type=positive_float, metavar="S", help="stop after so long")
     live.add_argument("--record", type=Path, metavar="FOLDER", help="write input.wav and output.wav, aligned")
     live.add_argument("--bypass", action="store_true", help="start with the input as it is (key b)")
