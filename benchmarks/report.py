@@ -178,6 +178,12 @@ def notes(content: Content) -> list[str]:
             )
         ]
         lines.append(f"floor of {backend}, {threads} thread(s): {', '.join(rates)} at most.")
+    machine = content["machine"]
+    if (machine["load_average"] or 0) > machine["processors"] / 2:
+        lines.append(
+            f"The machine was busy when this began (load {machine['load_average']} on {machine['processors']} "
+            "processors): times of long runs, and ratios of long to short ones, may include waiting for a processor."
+        )
     threads = ", ".join(map(str, settings["threads"]))
     return [*lines, f"Measured on {machine_line(content['machine'])}, {threads} thread(s)."]
 

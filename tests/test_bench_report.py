@@ -182,6 +182,16 @@ def test_reports_that_are_none_are_refused_in_one_line(tmp_path, text, message, 
     assert message in error and error.count("\n") == 1
 
 
+def test_a_busy_machine_is_told():
+    found = content(result())
+    found["machine"] |= {"load_average": 0.2, "processors": 4}
+    assert "busy" not in report.text(found)
+    found["machine"]["load_average"] = 3.0
+    assert "busy when this began (load 3.0 on 4 processors)" in report.text(found)
+    found["machine"]["load_average"] = None  # a phone does not tell
+    assert "busy" not in report.text(found)
+
+
 def test_labels_are_short_where_they_can_be():
     one, two = {"bundle": "a/model"}, {"bundle": "b/model"}
     assert report.labels([one, {"bundle": "b/other.edge"}, one]) == ["model", "other", "model"]
