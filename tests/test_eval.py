@@ -223,3 +223,15 @@ def test_a_bundle_of_another_task_is_refused(separator_path, capsys):
     pytest.importorskip("pesq")
     assert command.main(["enhancer", "--bundle", str(separator_path), "--peers", "none"]) == 2
     assert "of another task" in capsys.readouterr().err
+
+
+def test_the_results_in_the_document_are_those_of_the_reports():
+    from edge.training.eval_docs import with_results
+
+    docs = Path(__file__).parent.parent / "docs"
+    reports = sorted((docs / "results").glob("eval_*.json"))
+    document = (docs / "evaluation.md").read_text()
+    assert with_results(document, reports) == document
+    assert reports and "| noisy input |" in document
+    with pytest.raises(InputError, match="marks"):
+        with_results("no marks", reports)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import soundfile
@@ -21,6 +21,17 @@ INPUT = System("input", "noisy input", "0")
 PENDING = 8  # clips that wait to be scored
 
 Progress = Callable[[str], None]
+
+
+class Scored(Protocol):
+    """What rows are made of: a clip, or a stem of a song."""
+
+    @property
+    def condition(self) -> str: ...
+    @property
+    def group(self) -> str: ...
+    @property
+    def key(self) -> str: ...
 
 
 def score(clip: Clip, estimate: np.ndarray) -> dict[str, float | None]:
@@ -103,7 +114,7 @@ def _missing(listen: Path | None, listen_to: Sequence[str], system: System, clip
     return listen is not None and clip.name in listen_to and not _file(listen, system, clip).exists()
 
 
-def rows(systems: Sequence[System], clips: Sequence[Clip], scores: Scores) -> list[dict[str, Any]]:
+def rows(systems: Sequence[System], clips: Sequence[Scored], scores: Scores) -> list[dict[str, Any]]:
     """One row a condition, group ("" for the whole condition) and system: summaries of each metric, and the paired
     difference "ours minus this system" with its interval. A clip that any system lacks is left out for all."""
     out = []

@@ -70,11 +70,11 @@ def evaluate_enhancer(options: Options, command: str, progress: Progress, total:
     failed = run_systems(systems, clips, scores, options.jobs, listen, names, progress)
     content = _content(options, command, described, systems, missing, failed)
     content["rows"] = rows(systems, clips, scores)
-    if listen is not None:
+    if options.output is not None and listen is not None:
         scenes = []
         for clip in shown:
             write_audio(listen / "clean" / f"{clip.name}.flac", clip.clean)
-            takes = [eval_page.Take("clean", f"audio/clean/{clip.name}.flac")]
+            takes: list[eval_page.Take | None] = [eval_page.Take("clean", f"audio/clean/{clip.name}.flac")]
             takes += [_take(options.output, s, clip.name, scores.get(s, clip.key)) for s in systems]
             group = f", {clip.group}" if clip.group else ""
             scenes.append(eval_page.Scene(f"{clip.condition}{group}", [take for take in takes if take]))
@@ -98,8 +98,9 @@ def evaluate_separator(options: Options, command: str, progress: Progress, total
     content["guitar"] = guitar_report(systems[0], pairs) if pairs else []
     if not pairs:
         content["missing"].append("no real guitar pairs: unpack Debian's fretsonfire-songs-muldjord in DATA/packages")
-    if listen is not None:
+    if options.output is not None and listen is not None:
         scenes = []
+        takes: list[eval_page.Take | None]
         for name, stored in songs[:2]:
             song = load_song(name, stored)
             by_source = {stem.condition: stem for stem in stems if stem.key.startswith(f"{name}-")}
@@ -125,13 +126,13 @@ def _systems(options: Options, task: str, inputs: Sequence[System]) -> tuple[lis
 
 
 def _speech_set(options: Options) -> tuple[list[Clip], str]:
-    if options.noisy is not None:
+    if options.noisy is not None and options.clean is not None:
         return list(eval_sets.pairs(options.noisy, options.clean, options.files)), f"pairs of {options.noisy.name}"
     conditions = [c.strip() for c in options.conditions.split(",")] if options.conditions else list(CONDITIONS)
     unknown = [c for c in conditions if c not in CONDITIONS]
     if unknown:
         raise InputError(f"unknown condition {unknown[0]!r}; known: {', '.join(CONDITIONS)}")
-    if options.clean is not None:
+    if options.clean is not None and options.noise is not None:
         corpus, rooms = eval_sets.from_folders(options.clean, options.noise), options.output or Path("build")
         described = f"{len(corpus.voices)} files of {options.clean.name} with noises of {options.noise.name}"
     else:

