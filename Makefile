@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO ?= demo_out
 SECONDS ?= 5
+ARM ?= ../shared/arm
+ANDROID ?= ../shared/android
 
-.PHONY: demo test test-all lint bench odd-input readme-table clean
+.PHONY: demo test test-all lint bench benchmarks docs-benchmarks edge-bench.pyz arm android odd-input readme-table clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -29,6 +31,37 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	@test -d $(DEMO)/bundles || $(MAKE) demo
 	$(BIN)/edge-bench $(DEMO)/bundles/* --seconds $(SECONDS)
+	$(BIN)/python -m edge.benchmarks.hot_paths
+
+# The benchmark as one file for a device with NumPy and ONNX Runtime: python edge-bench.pyz BUNDLE
+edge-bench.pyz: $(INSTALLED)
+	$(BIN)/python -m edge.benchmarks.zipapp -o $@
+
+# Every stored figure of docs/benchmarks.md again: on an idle machine.
+benchmarks: $(INSTALLED)
+	$(BIN)/edge-bench $(foreach b,enhancer-fp32 enhancer htdemucs-mini-fp32 htdemucs-mini,$(DEMO)/bundles/$(b)) \
+		--threads 1,2 --profile --json docs/results/bench.json
+	$(BIN)/python -m edge.benchmarks.htdemucs -o docs/results/htdemucs.json
+	$(BIN)/python -m edge.benchmarks.hot_paths --save
+	$(MAKE) docs-benchmarks
+
+docs-benchmarks: $(INSTALLED)
+	$(BIN)/python -m edge.benchmarks.docs
+
+# Golden checks and instructions on emulated ARM64 cores, against the committed counts; Debian, as root.
+arm: $(INSTALLED)
+	@test -d $(DEMO)/bundles || $(MAKE) demo
+	bash $(ARM)/setup_arm.sh build/arm
+	EDGE_ARM_PYTHON=build/arm/arm-python $(BIN)/pytest tests/test_arm.py
+	$(BIN)/python -m edge.benchmarks.arm $(DEMO)/bundles/enhancer $(DEMO)/bundles/enhancer-fp32 \
+		--arm build/arm/arm-python --check benchmarks/arm/baseline.json
+	$(BIN)/python -m edge.benchmarks.arm $(DEMO)/bundles/htdemucs-mini --backend onnx --cpu cortex-a76 \
+		--arm build/arm/arm-python --check benchmarks/arm/baseline.json
+
+# The Android app from its own sources: JVM tests against the real runtime, a signed APK; Debian, as root.
+android: $(INSTALLED)
+	@test -d $(DEMO)/bundles || $(MAKE) demo
+	STEM_EDGE_ANDROID_TOOLS=$(abspath $(ANDROID)) bash android_demo/check.sh build/android
 
 odd-input: $(INSTALLED)
 	$(BIN)/pytest tests/test_bad_input.py -v

@@ -4,7 +4,7 @@ import dataclasses
 import importlib.metadata
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -196,7 +196,7 @@ def _parity(network: torch.nn.Module, segment: int | None, run: Graph, calibrati
 
 
 def _golden(
-    manifest: Manifest, runs: dict[str, Graph], calibration: list[np.ndarray]
+    manifest: Manifest, runs: Mapping[str, Graph], calibration: list[np.ndarray]
 ) -> tuple[Golden, dict[str, bytes | Path]]:
     """The self-check every device makes: a short real input, and what each graph made of it here."""
     if manifest.task == "separate":

@@ -1,6 +1,6 @@
 """What compression cost in quality, on recordings that nothing was trained or calibrated on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ def song_statistics(mix: np.ndarray) -> tuple[float, float]:
     return statistics.mean, statistics.std + 1e-8
 
 
-def measure_quality(model: Model, manifest: Manifest, runs: dict[str, Graph]) -> Quality:
+def measure_quality(model: Model, manifest: Manifest, runs: Mapping[str, Graph]) -> Quality:
     """The sample recording unprocessed, through the unpruned torch network, and through each exported graph.
 
     `after` is the first graph's figure, `after_FORMAT` each one's. Values are null for a separator with other sources
