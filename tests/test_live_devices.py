@@ -53,9 +53,9 @@ def compare(bundle: Path, report: dict, folder: Path) -> tuple[np.ndarray, np.nd
     return played, equal
 
 
-def found_in(heard: np.ndarray, played: np.ndarray, pieces: int = 12) -> tuple[int, int]:
-    """Of some half-seconds of what was played: how many are, sample by sample, in what was heard; and of how many."""
-    found, tried, size = 0, 0, RATE // 2
+def found_in(heard: np.ndarray, played: np.ndarray, pieces: int = 30) -> tuple[int, int]:
+    """Of some tenths of a second that were played: how many are in what was heard, to the sample, and of how many."""
+    found, tried, size = 0, 0, RATE // 10
     spectrum = np.fft.rfft(heard, len(heard) + size)
     for start in np.linspace(0, len(played) - size, pieces).astype(int):
         piece = played[start : start + size]
@@ -63,8 +63,9 @@ def found_in(heard: np.ndarray, played: np.ndarray, pieces: int = 12) -> tuple[i
             continue
         tried += 1
         likeness = np.fft.irfft(spectrum * np.conj(np.fft.rfft(piece, len(heard) + size)))
-        at = int(np.argmax(likeness[: len(heard) - size]))
-        found += bool(np.abs(heard[at : at + size] - piece).max() < 1e-4)
+        likeness = likeness[: len(heard) - size]
+        places = np.flatnonzero(likeness > 0.9 * likeness.max())  # the speech repeats
+        found += any(np.abs(heard[at : at + size] - piece).max() < 1e-4 for at in places)
     return found, tried
 
 
@@ -74,8 +75,10 @@ def test_some_seconds_through_a_sound_server(enhancer_path, tmp_path):
     if report["reconnects"] or report["seconds"] < 2:
         pytest.skip("the sound server broke off: this machine is too busy for sound")
     played, equal = compare(enhancer_path, report, tmp_path)
-    if report["late_share"] < 0.5:
-        assert equal.mean() > 0.3 and found_in(heard, played)[0] > 0
+    assert equal.mean() > 0.9 - 2 * report["late_share"]
+    if report["xruns"] == 0:  # each leaves a gap in what is heard
+        found, tried = found_in(heard, played)
+        assert found > 0.7 * tried
     latency = report["latency_ms"]
     assert latency["round_trip"] <= latency["model"] + 2 * latency["block"] + 0.1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +16,7 @@ from edge.runtime.live import LiveEngine
 
 STALLED_SECONDS = 2.0  # without a callback: the device has vanished
 CLOSE_SECONDS = 2.0  # a lost device may never close
+REOPEN_SECONDS = 20.0
 _CALLS = 256  # looked at for bursts
 NO_PORTAUDIO = "PortAudio is missing: install it (Debian and Ubuntu: apt install libportaudio2)"
 
@@ -79,7 +81,7 @@ class DeviceStream:
         self._seen_at = 0.0
         self._call_times = np.zeros(_CALLS)
         self._first_call = 0  # since the stream was opened
-        self.lost = False
+        self.lost = self._hangs = False
         self.device_latency = 0.0  # seconds, in and out, as PortAudio reports it
 
     def open(self) -> None:
@@ -142,16 +144,27 @@ class DeviceStream:
         return False
 
     def reopen(self) -> bool:
-        """Try to open the devices again, as the system has them now; the engine must be idle and restarted."""
-        with contextlib.suppress(self._sound.PortAudioError):
-            self._sound._terminate()  # PortAudio lists its devices only once
-            self._sound._initialize()
-        try:
-            self.open()
-        except EdgeError:
-            return False
-        self.engine.counts.reconnects += 1
-        return True
+        """Try to open the devices again, as the system has them now; the engine must be idle and restarted.
+
+        Raises EdgeError where PortAudio itself hangs in a lost device.
+        """
+        opened: list[bool] = []
+
+        def attempt() -> None:
+            with contextlib.suppress(self._sound.PortAudioError):
+                if not self._hangs:
+                    self._sound._terminate()  # PortAudio lists its devices only once
+                    self._sound._initialize()
+            with contextlib.suppress(EdgeError):
+                self.open()
+                opened.append(True)
+
+        if not _in_time(attempt, REOPEN_SECONDS):
+            self._abandon()
+            raise EdgeError("the sound device has vanished and PortAudio hangs in it; start again")
+        if opened:
+            self.engine.counts.reconnects += 1
+        return bool(opened)
 
     def close(self) -> None:
         """Stop at once; never waits long, whatever the device does."""
@@ -164,9 +177,13 @@ class DeviceStream:
                 stream.abort(ignore_errors=True)
                 stream.close(ignore_errors=True)
 
-        thread = threading.Thread(target=stop, daemon=True)
-        thread.start()
-        thread.join(CLOSE_SECONDS)
+        if not _in_time(stop, CLOSE_SECONDS):
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Never wait for PortAudio again, not at the exit of the process either."""
+        self._hangs = True
+        self._sound._initialized = 0
 
     def _duplex(self, captured, played, frames, when, status) -> None:
         self._call_times[self._calls % _CALLS] = time.perf_counter()
@@ -181,6 +198,14 @@ class DeviceStream:
         if status:
             self.engine.counts.xruns += 1
         self.engine.callback(None, played)
+
+
+def _in_time(work: Callable[[], None], seconds: float) -> bool:
+    """Run `work` in a thread that may be left behind; whether it ended in time."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()
 
 
 def _line(error: BaseException) -> str:
