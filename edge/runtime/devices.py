@@ -183,7 +183,7 @@ class DeviceStream:
     def _abandon(self) -> None:
         """Never wait for PortAudio again, not at the exit of the process either."""
         self._hangs = True
-        self._sound._initialized = 0
+        setattr(self._sound, "_initialized", 0)  # noqa: B010 - sounddevice counts here what it will terminate
 
     def _duplex(self, captured, played, frames, when, status) -> None:
         self._call_times[self._calls % _CALLS] = time.perf_counter()
