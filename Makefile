@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO ?= demo_out
 SECONDS ?= 5
+DATA ?= data
 ARM ?= ../shared/arm
 ANDROID ?= ../shared/android
 
-.PHONY: demo test test-all lint bench benchmarks docs-benchmarks edge-bench.pyz arm android odd-input readme-table clean
+.PHONY: demo test test-all lint bench benchmarks docs-benchmarks edge-bench.pyz peers eval arm android odd-input readme-table clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -45,6 +46,16 @@ benchmarks: $(INSTALLED)
 	$(BIN)/python -m edge.benchmarks.hot_paths --save
 	$(MAKE) docs-benchmarks
 
+# Other people's systems, each in an environment of its own.
+peers: $(INSTALLED)
+	$(BIN)/python -m edge.benchmarks.peers install
+
+# Quality of the shipped weights beside them, on the held-out data of `edge-train data`: hours.
+eval: $(INSTALLED)
+	$(BIN)/edge-eval enhancer --data $(DATA) -o runs/eval-enhancer --json > docs/results/eval_enhancer.json
+	$(BIN)/edge-eval htdemucs-mini --data $(DATA) -o runs/eval-songs --json > docs/results/eval_htdemucs-mini.json
+	$(BIN)/python -m edge.training.eval_docs docs/evaluation.md docs/results/eval_*.json
+
 docs-benchmarks: $(INSTALLED)
 	$(BIN)/python -m edge.benchmarks.docs
 
@@ -79,5 +90,5 @@ $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "Python 3.11 to 3.13 is needed: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -e '.[export,demucs,serve,training,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[export,demucs,serve,training,eval,dev]'
 	@touch $@

@@ -74,9 +74,9 @@ class CheckpointAdapter:
             self.channels, self.sources = 1, ["speech"]
             self.latency = config.hop + config.delay
         else:
-            config = network.config
-            segment = config.segment_samples
-            self.channels, self.sources, self.latency = config.audio_channels, list(config.sources), segment
+            layout = network.config
+            segment = layout.segment_samples
+            self.channels, self.sources, self.latency = layout.audio_channels, list(layout.sources), segment
             self._manifest = song_manifest(self.rate, self.sources, self.channels, segment)
 
     def run(self, audio: np.ndarray) -> np.ndarray:
