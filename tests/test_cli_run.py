@@ -145,9 +145,9 @@ def test_a_killed_run_leaves_no_file_that_looks_finished(enhancer_path, separato
 def test_several_files_and_one_failure(enhancer_path, separator_path, tmp_path):
     for name in ("a", "b"):
         soundfile.write(tmp_path / f"{name}.wav", noise(9000, 2), 16000, "FLOAT")
-    (tmp_path / "bad.mp3").write_bytes(b"no audio")
-    done = run(enhancer_path, "a.wav", "bad.mp3", "b.wav", "-o", "out", "--format", "flac", "--json", cwd=tmp_path)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "bad.mp3" in done.stderr
+    (tmp_path / "bad.wav").write_bytes(b"no audio")
+    done = run(enhancer_path, "a.wav", "bad.wav", "b.wav", "-o", "out", "--format", "flac", "--json", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "bad.wav" in done.stderr
     assert sorted(os.listdir(tmp_path / "out")) == ["a_enhanced.flac", "b_enhanced.flac"]
     assert [report["input"] for report in json.loads(done.stdout)] == ["a.wav", "b.wav"]
     done = run(separator_path, "a.wav", "b.wav", "-o", "out", "--format", "flac", cwd=tmp_path)
