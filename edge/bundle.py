@@ -187,9 +187,7 @@ def _parse(bundle: Path, content: bytes) -> Manifest:
     return manifest
 
 
-def _check_file(
-    bundle: Path, name: str, record: FileRecord, stream: IO[bytes], copy: IO[bytes] | None = None
-) -> None:
+def _check_file(bundle: Path, name: str, record: FileRecord, stream: IO[bytes], copy: IO[bytes] | None = None) -> None:
     """Compare size and SHA-256, reading no more than one block beyond the declared size; copy on the way."""
     digest, size = hashlib.sha256(), 0
     while size <= record.bytes and (block := stream.read(_BLOCK)):
@@ -198,13 +196,9 @@ def _check_file(
         if copy is not None:
             copy.write(block)
     if size != record.bytes:
-        raise InputError(
-            f"{bundle}: {name} has not the {record.bytes} bytes that the manifest lists; copy it again"
-        )
+        raise InputError(f"{bundle}: {name} has not the {record.bytes} bytes that the manifest lists; copy it again")
     if digest.hexdigest() != record.sha256:
-        raise InputError(
-            f"{bundle}: {name} is damaged (its SHA-256 differs from the manifest); copy it again"
-        )
+        raise InputError(f"{bundle}: {name} is damaged (its SHA-256 differs from the manifest); copy it again")
 
 
 def _open_zip(path: Path) -> Bundle:

@@ -225,9 +225,7 @@ def check_manifest(m: Manifest) -> None:
         need(m.segment is not None and m.hop <= m.segment, "hop is longer than segment")
         assert m.segment is not None
         expected_in: list[tuple[str, tuple[int, ...]]] = [("mix", (1, m.channels, m.segment))]
-        expected_out: list[tuple[str, tuple[int, ...]]] = [
-            ("stems", (1, len(m.sources), m.channels, m.segment))
-        ]
+        expected_out: list[tuple[str, tuple[int, ...]]] = [("stems", (1, len(m.sources), m.channels, m.segment))]
     else:
         need(m.channels == 1, "channels must be 1 (each channel of a recording is enhanced on its own)")
         states = [(s.name, s.shape) for s in m.states]

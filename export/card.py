@@ -25,7 +25,7 @@ def model_card(manifest: Manifest) -> str:
     )
     return f"""# {m.name}
 
-{'Music separation into ' + ', '.join(m.sources) if m.task == 'separate' else 'Causal speech enhancement'} at \
+{"Music separation into " + ", ".join(m.sources) if m.task == "separate" else "Causal speech enhancement"} at \
 {m.sample_rate} Hz; pruned by {m.compression.prune_ratio:g}, {m.precision}.
 
 | | before compression | after |
@@ -39,7 +39,7 @@ Quality was measured on: {m.quality.reference}.
 - Algorithmic latency: {m.latency_samples} samples ({1000 * m.latency_samples / m.sample_rate:.0f} ms)
 - Training data: {m.training_data}
 - Licence of the weights: {m.weights_license}
-- Made with: {', '.join(f'{k} {v}' for k, v in m.tools.items())}
+- Made with: {", ".join(f"{k} {v}" for k, v in m.tools.items())}
 """
 
 

@@ -116,7 +116,5 @@ def reflected_hops(mix: torch.Tensor, frames: int, hop: int) -> torch.Tensor:
     """(1, C, L) -> (C, 1, frames + 3, hop): the reflection by 3/2 hop at both ends that the STFT's framing needs."""
     _, channels, length = mix.shape
     left, right = hop // 2 * 3, hop // 2 * 3 + frames * hop - length
-    padded = torch.cat(
-        [mix[..., 1 : left + 1].flip(-1), mix, mix[..., length - 1 - right : length - 1].flip(-1)], -1
-    )
+    padded = torch.cat([mix[..., 1 : left + 1].flip(-1), mix, mix[..., length - 1 - right : length - 1].flip(-1)], -1)
     return padded.reshape(channels, 1, frames + 3, hop)

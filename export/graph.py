@@ -97,4 +97,3 @@ def check_formats(formats: Sequence[str]) -> None:
     for name, package in (("onnx", "onnx"), ("onnx", "onnxscript"), ("executorch", "executorch")):
         if name in formats and importlib.util.find_spec(package) is None:
             raise InputError(f'exporting {name} needs the {package} package: pip install "stem-edge[export]"')
-

@@ -222,7 +222,7 @@ def fake_emulator(folder: Path, body: str, monkeypatch: pytest.MonkeyPatch) -> P
         ("os.abort()", "abort"),
         ("sys.exit('No module named numpy')", "No module named numpy"),
         ("print('no json')", "gave no answer"),
-        ("print('{\"error\": \"golden check failed\", \"exit_code\": 1}')", "golden check failed"),
+        ('print(\'{"error": "golden check failed", "exit_code": 1}\')', "golden check failed"),
     ],
 )
 def test_failures_of_the_emulated_process_are_reported(enhancer_path, tmp_path, monkeypatch, capsys, body, message):

@@ -13,9 +13,7 @@ def test_measures_all_beside_the_demucs_package(tmp_path):
     from edge.benchmarks.docs import full_size
     from edge.models.htdemucs import HTDemucsConfig
 
-    small = HTDemucsConfig(
-        channels=16, bottom_channels=64, t_layers=2, t_heads=4, dconv_comp=4, segment=Fraction(1)
-    )
+    small = HTDemucsConfig(channels=16, bottom_channels=64, t_layers=2, t_heads=4, dconv_comp=4, segment=Fraction(1))
     found = htdemucs.run(tmp_path, threads=1, seconds=0.5, launches=1, config=small)
     rival = found["rivals"][htdemucs.PACKAGE]
     assert len(rival["seconds_rounds"]) == found["settings"]["rounds"] and rival["parameters"] > 0

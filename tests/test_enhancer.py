@@ -192,9 +192,7 @@ def test_attention_reaches_exactly_its_window():
     x = torch.randn(1, 200, 8)
     y = x.clone()
     y[:, 100] += 1.0
-    changed = (
-        ((layer(x, past, past)[0] - layer(y, past, past)[0]).abs().amax(2) > 1e-7)[0].nonzero().flatten()
-    )
+    changed = ((layer(x, past, past)[0] - layer(y, past, past)[0]).abs().amax(2) > 1e-7)[0].nonzero().flatten()
     assert changed.tolist() == [100, 101, 102, 103, 104]
 
 

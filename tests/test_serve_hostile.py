@@ -243,7 +243,13 @@ def test_its_own_names_are_not(server, host):
 
 def test_foreign_pages_are_refused(server):
     own = f"http://127.0.0.1:{server.port}"
-    foreign = ["http://evil.example", "null", f"http://127.0.0.1:{server.port + 1}", f"http://localhost:{server.port}", "file://"]
+    foreign = [
+        "http://evil.example",
+        "null",
+        f"http://127.0.0.1:{server.port + 1}",
+        f"http://localhost:{server.port}",
+        "file://",
+    ]
     for origin in foreign:
         assert get(server, "/health", Origin=origin)[0] == 403
         with pytest.raises(InvalidStatus, match="403"), connect(server.url, origin=origin, proxy=None):

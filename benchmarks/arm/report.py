@@ -76,9 +76,7 @@ def markdown(content: dict[str, Any]) -> str:
     by_case: dict[tuple[str, ...], dict[str, float]] = {}
     for r in results:
         by_case.setdefault(tuple(_case(r)[:-1]), {}).update(r["least_ms_per_second"])
-    titles = [
-        f"{c['name']} ({c['device']}), {c['clock_hz'] / 1e9:g} GHz, {c['fma_per_cycle']} a cycle" for c in cores
-    ]
+    titles = [f"{c['name']} ({c['device']}), {c['clock_hz'] / 1e9:g} GHz, {c['fma_per_cycle']} a cycle" for c in cores]
     bounds = _table(
         [*_NAMES[:-1], *titles],
         [

@@ -95,6 +95,13 @@ def positive_float(text: str) -> float:
     return value
 
 
+def processors() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def progress_bar(**options: Any) -> tqdm:
     """A bar on stderr that shows after two seconds, and only on a terminal."""
     return tqdm(disable=not sys.stderr.isatty(), delay=2, dynamic_ncols=True, leave=False, **options)

@@ -1,6 +1,6 @@
 """What low latency costs a separator: SDR and RTF by latency, on a song whose stems are known.
 
-    python -m edge.cli.latency BUNDLE [SONG_FOLDER] [--latencies 0.2,0.5,1,2,4]
+python -m edge.cli.latency BUNDLE [SONG_FOLDER] [--latencies 0.2,0.5,1,2,4]
 """
 
 from __future__ import annotations

@@ -375,5 +375,3 @@ def _summary(report: dict) -> str:
         f"{report['rtf']:.3f} ({spread}); late: {report['late_hops']} hops, {100 * report['late_share']:.2f} % of the "
         f"time; {report['xruns']} xruns, {report['reconnects']} reconnects"
     )
-
-

@@ -6,12 +6,11 @@ import argparse
 import dataclasses
 import functools
 import json
-import os
 import sys
 from pathlib import Path
 
 from edge.bundle import Bundle
-from edge.cli.common import PassBars, fail, make_parser, positive_float, positive_int, run_command
+from edge.cli.common import PassBars, fail, make_parser, positive_float, positive_int, processors, run_command
 from edge.errors import EdgeError, InputError
 
 EXAMPLES = """\
@@ -96,7 +95,7 @@ def _run(args: argparse.Namespace) -> int:
 
     bundle = open_bundle(args.bundle)
     backend = args.backend or default_backend(bundle)
-    threads = args.threads or (1 if bundle.manifest.task == "enhance" else _processors())
+    threads = args.threads or (1 if bundle.manifest.task == "enhance" else processors())
     if args.source is not None and args.source not in bundle.manifest.sources:
         raise InputError(f"{args.bundle}: no source {args.source!r}; it has {', '.join(bundle.manifest.sources)}")
     if args.live:
@@ -200,12 +199,6 @@ def _print(bundle: Bundle, report) -> None:
     )
     for output in report.outputs:
         print(output)
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 if __name__ == "__main__":

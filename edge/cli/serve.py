@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-from edge.cli.common import make_parser, positive_int, run_command
+from edge.cli.common import make_parser, positive_int, processors, run_command
 from edge.errors import InputError
 
 EXAMPLES = """\
@@ -58,7 +57,7 @@ def _run(path: Path, host: str, port: int, backend: str | None, threads: int | N
         local = is_loopback(host)
     except OSError as error:
         raise InputError(f"--host {host}: {error.strerror or error}") from error
-    service = Service(bundle, backend or default_backend(bundle), threads or _processors(), Limits(clients=clients))
+    service = Service(bundle, backend or default_backend(bundle), threads or processors(), Limits(clients=clients))
 
     def announce(addresses: list[tuple[str, int]]) -> None:
         if not local:
@@ -80,12 +79,6 @@ def _port(text: str) -> int:
     if not 0 <= value <= 65535:
         raise argparse.ArgumentTypeError("must be 0 to 65535")
     return value
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 if __name__ == "__main__":

@@ -47,9 +47,7 @@ def check_golden(bundle: Bundle, format: str, run: Graph | None = None, threads:
     output = golden_output(bundle.manifest, bundle.read_f32(golden.input.file, golden.input.shape), run)
     reference = bundle.read_f32(expected.file, expected.shape)
     if output.shape != reference.shape:
-        raise EdgeError(
-            f"{bundle.path}: golden check of {format}: got {output.shape}, expected {reference.shape}"
-        )
+        raise EdgeError(f"{bundle.path}: golden check of {format}: got {output.shape}, expected {reference.shape}")
     snr = snr_db(reference, output)
     if not snr >= expected.min_snr_db:
         raise EdgeError(

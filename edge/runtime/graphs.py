@@ -82,9 +82,7 @@ def load_graph(bundle: Bundle, backend: str, threads: int = 1) -> LoadedGraph:
     try:
         import_backend(backend)
         runtime: Runtime = (
-            Onnx(str(path), threads)
-            if backend == "onnx"
-            else load_executorch(str(path), executorch_package(), threads)
+            Onnx(str(path), threads) if backend == "onnx" else load_executorch(str(path), executorch_package(), threads)
         )
     except EdgeError:
         raise

@@ -134,9 +134,7 @@ class Separator:
     is not run: its stems are silent. With `consistent` the stems' sum is the mix: what is missing is shared out.
     """
 
-    def __init__(
-        self, manifest: Manifest, graph: Graph, mean: float = 0.0, std: float = 1.0, consistent: bool = False
-    ):
+    def __init__(self, manifest: Manifest, graph: Graph, mean: float = 0.0, std: float = 1.0, consistent: bool = False):
         assert manifest.segment is not None
         self.sample_rate = manifest.sample_rate
         self.latency_samples = manifest.latency_samples

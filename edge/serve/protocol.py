@@ -68,7 +68,7 @@ def parse_hello(message: str | bytes, default_rate: int) -> Hello:
 
 
 def parse_command(message: str) -> str:
-    """"flush" or "reset"; Refusal for anything else."""
+    """ "flush" or "reset"; Refusal for anything else."""
     command = _parse(message, "a text message must be JSON; audio goes into binary messages").get("type")
     if command not in ("flush", "reset"):
         raise Refusal(BAD_USE, f"type {_shown(command)} is not known; use flush or reset")

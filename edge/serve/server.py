@@ -67,6 +67,7 @@ async def listening(service: Service, host: str, port: int) -> AsyncIterator[lis
     factory = type("Connection", (_Connection,), {"everyone": connections, "most": limits.clients + SPARE_CONNECTIONS})
     logger = logging.getLogger("edge.serve.websockets")
     logger.setLevel(logging.CRITICAL)  # what clients do wrong is told to them
+
     async def handle(connection: ServerConnection) -> None:
         await converse(connection, service)
 
