@@ -72,7 +72,7 @@ arm: $(INSTALLED)
 # The Android app from its own sources: JVM tests against the real runtime, a signed APK; Debian, as root.
 android: $(INSTALLED)
 	@test -d $(DEMO)/bundles || $(MAKE) demo
-	STEM_EDGE_ANDROID_TOOLS=$(abspath $(ANDROID)) bash android_demo/check.sh build/android-toolchain
+	PYTHON=$(abspath $(BIN))/python STEM_EDGE_ANDROID_TOOLS=$(abspath $(ANDROID)) bash android_demo/check.sh build/android-toolchain
 
 odd-input: $(INSTALLED)
 	$(BIN)/pytest tests/test_bad_input.py -v
