@@ -31,5 +31,5 @@ def lower(model: nn.Module, segment: int | None, target: Target) -> nn.Module:
         assert segment is not None
         return lower_htdemucs(model, segment, target)
     if isinstance(model, Enhancer):
-        return lower_enhancer(model, target)
+        return lower_enhancer(model)
     raise TypeError(f"cannot export {type(model).__name__}")

@@ -3,8 +3,6 @@
 Every weighted layer becomes a Linear: dilated convolutions over their cached taps, strided ones over blocks of
 samples, transposed ones as a sub-pixel layout. Constant factors, norm gains and the centring of norms that follow a
 Linear are folded into weights. All of it is exact up to float32 rounding.
-
-A node costs ONNX Runtime thousands of instructions whatever it does, so norms are one node there; XNNPACK has none.
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edge.errors import InputError
-from edge.export.delegable import Target
 from edge.models.causal import (
     CausalConv1d,
     DenseDilatedBlock,
@@ -63,13 +60,11 @@ def _mean(x: Tensor) -> Tensor:
 class _Normalise(nn.Module):
     """LayerNorm of (1, C) without gain and bias; `centred` inputs have zero mean already."""
 
-    def __init__(self, norm: nn.LayerNorm, target: Target, centred: bool = False):
+    def __init__(self, norm: nn.LayerNorm, centred: bool):
         super().__init__()
-        self.eps, self.centred, self.native = norm.eps, centred, target == "onnx"
+        self.eps, self.centred = norm.eps, centred
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.native:
-            return F.layer_norm(x, (x.shape[-1],), eps=self.eps)
         if not self.centred:
             x = x - _mean(x)
         return x * torch.rsqrt(_mean(x * x) + self.eps)
@@ -78,26 +73,21 @@ class _Normalise(nn.Module):
 class _LinearNormGelu(nn.Module):
     """GELU(LayerNorm(Linear(x)))."""
 
-    def __init__(self, layer: nn.Linear, norm: nn.LayerNorm, target: Target):
+    def __init__(self, layer: nn.Linear, norm: nn.LayerNorm):
         super().__init__()
-        self.native = target == "onnx"
-        self.linear = layer if self.native else _centred(layer)
-        self.norm = _Normalise(norm, target, centred=True)
-        gain, bias = norm.weight.detach(), norm.bias.detach()
-        self.register_buffer("gain", (gain if self.native else gain[None]).clone())
-        self.register_buffer("bias", (bias if self.native else bias[None]).clone())
+        self.linear = _centred(layer)
+        self.norm = _Normalise(norm, centred=True)
+        self.register_buffer("gain", norm.weight.detach()[None].clone())
+        self.register_buffer("bias", norm.bias.detach()[None].clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.linear(x)
-        if self.native:
-            return F.gelu(F.layer_norm(x, (x.shape[-1],), self.gain, self.bias, self.norm.eps))
-        return F.gelu(self.norm(x) * self.gain + self.bias)
+        return F.gelu(self.norm(self.linear(x)) * self.gain + self.bias)
 
 
 class _Dense(nn.Module):
     """Dense dilated block. State (P, C): one row a past frame, oldest first."""
 
-    def __init__(self, block: DenseDilatedBlock, target: Target):
+    def __init__(self, block: DenseDilatedBlock):
         super().__init__()
         convs = cast("list[CausalConv1d]", list(block.convs))
         norms = cast("list[nn.LayerNorm]", list(block.norms))
@@ -106,10 +96,9 @@ class _Dense(nn.Module):
         layers = []
         for conv, norm in zip(convs, norms, strict=True):
             weight = conv.weight.detach().transpose(1, 2).reshape(conv.out_channels, -1)
-            layers.append(_LinearNormGelu(_linear(weight, conv.bias), norm, target))
+            layers.append(_LinearNormGelu(_linear(weight, conv.bias), norm))
         self.layers = nn.ModuleList(layers)
-        out = _linear(block.out.weight.detach()[:, :, 0], block.out.bias)
-        self.out = _LinearNormGelu(out, block.out_norm, target)
+        self.out = _LinearNormGelu(_linear(block.out.weight.detach()[:, :, 0], block.out.bias), block.out_norm)
         self.state_shape = tuple(reversed(block.state_shape()))
 
     def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
@@ -142,12 +131,12 @@ class _Transformer(nn.Module):
 
     lag_bias: Tensor
 
-    def __init__(self, layer: TimeAttentionTransformer, target: Target):
+    def __init__(self, layer: TimeAttentionTransformer):
         super().__init__()
         attention = layer.attention
         self.heads = attention.heads
-        self.norm1 = _Normalise(layer.norm1, target)
-        self.norm2 = _Normalise(layer.norm2, target)
+        self.norm1 = _Normalise(layer.norm1, centred=False)
+        self.norm2 = _Normalise(layer.norm2, centred=False)
         scaled = _linear(attention.q.weight * attention.scale, attention.q.bias * attention.scale)
         self.qkv = _after_affine(_merged([scaled, attention.k, attention.v]), layer.norm1)
         self.out = _linear(attention.out.weight, attention.out.bias)
@@ -227,7 +216,7 @@ class LoweredEnhancer(nn.Module):
     energy_gain: Tensor
     weight_step: Tensor
 
-    def __init__(self, model: Enhancer, target: Target):
+    def __init__(self, model: Enhancer):
         super().__init__()
         self.config = config = model.config
         bins = self.bins = config.bins
@@ -235,13 +224,13 @@ class LoweredEnhancer(nn.Module):
         self.analysis = _linear(model.analysis.weight, None)
         encoder = model.encoder.weight.detach().double().clone()
         encoder[:, :bins] *= 0.3  # of the log power
-        self.encoder = _LinearNormGelu(_linear(encoder, model.encoder.bias), model.encoder_norm, target)
-        self.dense = _Dense(model.dense, target)
+        self.encoder = _LinearNormGelu(_linear(encoder, model.encoder.bias), model.encoder_norm)
+        self.dense = _Dense(model.dense)
         self.gru = _Recurrence(model.gru)
         self.gru_out = _linear(model.gru_out.weight, model.gru_out.bias)
         layers = cast("list[TimeAttentionTransformer]", list(model.tat))
-        self.tat = nn.ModuleList(_Transformer(layer, target) for layer in layers)
-        self.latent_norm = _Normalise(model.latent_norm, target)
+        self.tat = nn.ModuleList(_Transformer(layer) for layer in layers)
+        self.latent_norm = _Normalise(model.latent_norm, centred=False)
         self.latent = _after_affine(model.latent, model.latent_norm)
         self.mask = _linear(model.mask.weight, model.mask.bias)
         self.synthesis = _linear(model.synthesis.weight * config.mask_bound, None)
@@ -307,7 +296,7 @@ class LoweredEnhancer(nn.Module):
         return (enhanced, recent[:, hop:], level, dense, gru, *new_caches, frame[:, hop:], *decoder)
 
 
-def lower_enhancer(model: Enhancer, target: Target) -> LoweredEnhancer:
+def lower_enhancer(model: Enhancer) -> LoweredEnhancer:
     """Lower a causal enhancer of any widths to one hop at batch 1, ready for `torch.export`.
 
     Raises:
@@ -319,4 +308,4 @@ def lower_enhancer(model: Enhancer, target: Target) -> LoweredEnhancer:
         if not math.isfinite(parameter.detach().abs().sum().item()):
             raise InputError("the enhancer's weights hold NaN or Inf: load an intact checkpoint")
     with torch.no_grad():
-        return LoweredEnhancer(model, target).eval()
+        return LoweredEnhancer(model).eval()
