@@ -18,7 +18,7 @@ import edge.benchmarks
 from edge.atomic import atomic_path
 from edge.benchmarks import hot_paths, htdemucs
 from edge.benchmarks.machine import machine_line
-from edge.benchmarks.report import labels, notes, number, ratio_cells
+from edge.benchmarks.report import cost_cells, labels, notes, number, ratio_cells
 from edge.cli.common import run_command
 from edge.errors import InputError
 
@@ -68,14 +68,7 @@ def bundles(content: dict[str, Any]) -> str:
         cost.append(
             [
                 *case,
-                number(r["graph_bytes"], 1e-6, 2),
-                number(r["weight_bytes"], 1e-6, 2),
-                number(r["weight_bytes_per_second"], 1e-6, 1),
-                number(r["load_seconds"], 1e3, 0),
-                number(r["first_seconds"], 1e3, 2),
-                number(r["peak_bytes"], 1e-6, 0),
-                number((r.get("floor") or {}).get("times"), 1, 1),
-                number(r.get("overhead_share"), 100, 2),
+                *cost_cells(r),
                 number(r.get("overhead_share_of_work"), 100, 1),
             ]
         )

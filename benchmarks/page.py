@@ -10,7 +10,7 @@ from typing import Any
 from edge.atomic import atomic_path
 from edge.benchmarks import svg
 from edge.benchmarks.profiling import KINDS
-from edge.benchmarks.report import Content, labels, notes, number, ratio_cells
+from edge.benchmarks.report import Content, cost_cells, labels, notes, number, ratio_cells
 
 BACKENDS = ("onnx", "executorch")
 
@@ -214,14 +214,7 @@ def _table(results: Sequence[dict[str, Any]]) -> str:
                 *(number(r["hop_time"][key], 1e3, 2) for key in ("p50", "p95", "p99", "max")),
                 number(r["hop_seconds"], 1e3, 1),
                 f"{r['deadline_misses']}/{r['hops']}",
-                number(r["graph_bytes"], 1e-6, 2),
-                number(r["weight_bytes"], 1e-6, 2),
-                number(r["weight_bytes_per_second"], 1e-6, 1),
-                number(r["load_seconds"], 1e3, 0),
-                number(r["first_seconds"], 1e3, 2),
-                number(r["peak_bytes"], 1e-6, 0),
-                number((r.get("floor") or {}).get("times"), 1, 1),
-                number(r.get("overhead_share"), 100, 2),
+                *cost_cells(r),
                 number(r["golden_snr_db"], 1, 0),
             ]
         )

@@ -7,7 +7,7 @@ import datetime
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,14 +135,7 @@ def text(content: Content) -> str:
             [
                 *case,
                 r["precision"] + (f" p{r['prune_ratio']:g}" if r["prune_ratio"] else ""),
-                number(r["graph_bytes"], 1e-6, 2),
-                number(r["weight_bytes"], 1e-6, 2),
-                number(r["weight_bytes_per_second"], 1e-6, 1),
-                number(r["load_seconds"], 1e3, 0),
-                number(r["first_seconds"], 1e3, 2),
-                number(r["peak_bytes"], 1e-6, 0),
-                number((r.get("floor") or {}).get("times"), 1, 1),
-                number(r.get("overhead_share"), 100, 2),
+                *cost_cells(r),
                 f"{r['golden_snr_db']:.0f}",
             ]
         )
@@ -207,6 +200,20 @@ def profile_text(name: str, result: dict[str, Any]) -> str:
 def ratio_cells(ratio: dict[str, float] | None) -> list[str]:
     """A ratio and its confidence interval."""
     return [f"{ratio['value']:.3f}", f"{ratio['low']:.3f}-{ratio['high']:.3f}"] if ratio else ["", ""]
+
+
+def cost_cells(result: Mapping[str, Any]) -> list[str]:
+    """Sizes in MB, load and first run in ms, peak MB, times of the floor, host overhead in percent of the hop."""
+    return [
+        number(result["graph_bytes"], 1e-6, 2),
+        number(result["weight_bytes"], 1e-6, 2),
+        number(result["weight_bytes_per_second"], 1e-6, 1),
+        number(result["load_seconds"], 1e3, 0),
+        number(result["first_seconds"], 1e3, 2),
+        number(result["peak_bytes"], 1e-6, 0),
+        number((result.get("floor") or {}).get("times"), 1, 1),
+        number(result.get("overhead_share"), 100, 2),
+    ]
 
 
 def number(value: float | None, scale: float, digits: int) -> str:
