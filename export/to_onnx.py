@@ -30,6 +30,23 @@ def to_onnx(
 
     Returns the .onnx file's bytes, its operator counts, and the precision that each weighted layer got.
     """
+    model = export_onnx(module, example, inputs, outputs)
+    if any(layer.precision != "fp32" for layer in plan):
+        with quiet():
+            model, achieved = quantize_onnx(model, plan, calibration)
+    else:
+        achieved = achieved_precision(model, layer_nodes(model))
+    return (
+        strip_metadata(model).SerializeToString(),
+        dict(Counter(node.op_type for node in model.graph.node)),
+        achieved,
+    )
+
+
+def export_onnx(
+    module: nn.Module, example: tuple[torch.Tensor, ...], inputs: Sequence[str], outputs: Sequence[str]
+) -> onnx.ModelProto:
+    """A lowered module as an fp32 model whose nodes still name their layers (see `layer_nodes`)."""
     with quiet(), torch.no_grad():
         program = torch.onnx.export(
             module,
@@ -51,15 +68,7 @@ def to_onnx(
         )
         model = onnx_ir.to_proto(program.model)
         onnx.checker.check_model(model)
-        if any(layer.precision != "fp32" for layer in plan):
-            model, achieved = quantize_onnx(model, plan, calibration)
-        else:
-            achieved = achieved_precision(model, layer_nodes(model))
-    return (
-        strip_metadata(model).SerializeToString(),
-        dict(Counter(node.op_type for node in model.graph.node)),
-        achieved,
-    )
+    return model
 
 
 def _should_fold(node: onnx_ir.Node) -> bool | None:

@@ -1,0 +1,195 @@
+"""What pruning is worth: the pruned network recovered from its weights, against the same network trained from scratch.
+
+Both train for the same minutes on the same data and threads, one after the other; the one from scratch has no teacher.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from edge import __version__
+from edge.atomic import atomic_path
+from edge.benchmarks.report import Watch
+from edge.checkpoints import save_checkpoint
+from edge.compression.cost import parameters
+from edge.compression.prune import prune
+from edge.compression.recover import recover
+from edge.compression.report_tables import baseline_markdown
+from edge.errors import InputError
+from edge.models.htdemucs import HTDemucs
+from edge.training.loop import Schedule, Task, train
+from edge.training.tasks import NAMES, enhancer_task, separator_task
+from edge.zoo import Model, load_model
+
+FORMAT = "stem-edge compression baseline 1"
+METRICS = {"enhance": "si_sdr_gain_db", "separate": "sdr_gain_db"}
+RECOVERED, SCRATCH = "pruned and recovered", "from scratch"
+_LINEAR, _CONVOLUTIONS = (nn.Linear,), (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
+
+Progress = Callable[[str], None]
+
+
+def fresh_weights(network: nn.Module, pruned: nn.Module, seed: int) -> nn.Module:
+    """A copy of `pruned`, an HTDemucs or Enhancer pruned from `network`, with newly initialised parameters.
+
+    They are cut from an initialisation of the unpruned widths by `seed`, and larger as fewer inputs are added up, so
+    that layers give outputs of the size that they would have, had they been made so narrow.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        drawn = dict(type(network)(network.config).named_parameters())
+    fresh = copy.deepcopy(pruned).requires_grad_(True)
+    # HT Demucs pulls the spread of its convolutions towards 0.1: half as much of the width is left in it
+    powers: dict[str, float] = {}
+    for name, layer in fresh.named_modules():
+        if isinstance(layer, (*_LINEAR, *_CONVOLUTIONS)):
+            rescaled = isinstance(pruned, HTDemucs) and isinstance(layer, _CONVOLUTIONS)
+            powers[f"{name}.weight"] = 0.25 if rescaled else 0.5
+    with torch.no_grad():
+        for name, parameter in fresh.named_parameters():
+            source = drawn[name]
+            value = source[tuple(slice(0, n) for n in parameter.shape)]
+            if name in powers:
+                value = value * math.pow(source[0].numel() / parameter[0].numel(), powers[name])
+            parameter.copy_(value)
+    return fresh
+
+
+def train_from_scratch(
+    model_name: str,
+    ratio: float,
+    data: Path,
+    minutes: float,
+    out: Path,
+    *,
+    checkpoint: Path | None = None,
+    seed: int = 0,
+    resume: bool = False,
+) -> dict[str, float]:
+    """Train a network of the size that `model_name` pruned by `ratio` has, from new weights; its last validation.
+
+    out: folder of the run, as of `edge-train`; the checkpoint lies there. Raises InputError as `edge-train` does.
+    """
+    model = _load(model_name, checkpoint)
+    return _scratch(model, prune(model.network, ratio).model, ratio, data, minutes, out, seed, resume)
+
+
+def compare(
+    model_name: str,
+    ratio: float,
+    data: Path,
+    minutes: float,
+    out: Path,
+    *,
+    checkpoint: Path | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    progress: Progress = lambda _: None,
+) -> dict[str, Any]:
+    """Recover and train from scratch for `minutes` each; returns what it writes to out/baseline.json and baseline.md.
+
+    The two runs lie in out/recovered and out/scratch. resume: go on with what is there of either. Raises InputError
+    where there is a run and `resume` is false, or `data` is not what the model trains on.
+    """
+    model, watch = _load(model_name, checkpoint), Watch()
+    folders = {RECOVERED: out / "recovered", SCRATCH: out / "scratch"}
+    started = {name: (folder / "state.pt").exists() for name, folder in folders.items()}
+    if any(started.values()) and not resume:
+        raise InputError(f"{out} already holds a run: add --resume, or choose another folder")
+    task = _task(model, data)
+    pruned = prune(model.network, ratio).model
+    validation = {"unpruned": _validate(task, model.network), "pruned, not trained": _validate(task, pruned)}
+    progress(f"{model_name}: recover for {minutes:g} minutes")
+    notes = {"training_data": model.training_data, "weights_license": model.weights_license}
+    record = recover(
+        copy.deepcopy(pruned),
+        model.network,
+        data,
+        minutes,
+        ratio,
+        seed=seed,
+        out=folders[RECOVERED],
+        resume=started[RECOVERED],
+        notes=notes,
+    )
+    validation[RECOVERED] = record["validation"]
+    progress(f"{model_name}: train from scratch for {minutes:g} minutes")
+    validation[SCRATCH] = _scratch(model, pruned, ratio, data, minutes, folders[SCRATCH], seed, started[SCRATCH])
+    told = {
+        "format": FORMAT,
+        "model": model_name,
+        "ratio": ratio,
+        "minutes": minutes,
+        "threads": torch.get_num_threads(),
+        "seed": seed,
+        "parameters": parameters(pruned),
+        "metric": METRICS[model.task],
+        "validation": validation,
+        "steps": {name: _steps(folder) for name, folder in folders.items()},
+        "version": __version__,
+        "command": " ".join(["edge-compress", *sys.argv[1:]]),
+        "machine": watch.machine(),
+    }
+    texts = {
+        "baseline.json": json.dumps(told, indent=1, allow_nan=False) + "\n",
+        "baseline.md": f"# {model_name}: recovered or trained from scratch\n\n{baseline_markdown(told)}\n",
+    }
+    for name, text in texts.items():
+        with atomic_path(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return told
+
+
+def load(path: Path) -> dict[str, Any]:
+    """What `compare` wrote, read back; InputError where the file is something else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON ({error})") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise InputError(f"{path} was not written by edge-compress baseline")
+    return content
+
+
+def _load(name: str, checkpoint: Path | None) -> Model:
+    if name not in NAMES:
+        raise InputError(f"there is no training of {name!r}; known: {', '.join(NAMES)}")
+    return load_model(name, [checkpoint] if checkpoint else [])
+
+
+def _task(model: Model, data: Path) -> Task:
+    return enhancer_task(data) if model.task == "enhance" else separator_task(data)
+
+
+def _scratch(
+    model: Model, pruned: nn.Module, ratio: float, data: Path, minutes: float, out: Path, seed: int, resume: bool
+) -> dict[str, float]:
+    student = fresh_weights(model.network, pruned, seed)
+    record = json.dumps({"minutes": minutes, "method": "trained from scratch, without a teacher"})
+    notes = {"training_data": model.training_data, "prune_ratio": str(ratio), "recovery": record}
+    task = dataclasses.replace(
+        _task(model, data), model=student, save=lambda path, network: save_checkpoint(path, network, notes)
+    )
+    # the schedule of the recovery, at the learning rate that the whole network is trained with
+    return train(task, out, Schedule(minutes=minutes, warmup=50, ema=0.995, seed=seed), resume)
+
+
+@torch.no_grad()
+def _validate(task: Task, network: nn.Module) -> dict[str, float]:
+    return task.validate(network.eval())
+
+
+def _steps(folder: Path) -> int:
+    return json.loads((folder / "log.jsonl").read_text().splitlines()[-1])["step"]

@@ -1,0 +1,220 @@
+"""Compression swept over ratio, precision and backend: what each graph costs and how good it still is.
+
+`run` exports, scores, counts and times; everything but the times is kept in the output folder, so that a stopped sweep
+goes on, and a second run on an idle machine has only the times to take.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge import __version__
+from edge.atomic import atomic_path
+from edge.benchmarks.report import Watch
+from edge.bundle import Bundle
+from edge.compression.cost import macs_per_second, parameters
+from edge.compression.held_out import INPUT, NETWORK, means, open_test_set, score_all, summary
+from edge.compression.pareto import COSTS, draw, front, quality_key
+from edge.compression.report_tables import markdown
+from edge.compression.sweep import Failure, export_all, grid
+from edge.compression.timing import measure_times
+from edge.errors import EdgeError, InputError
+from edge.export.pipeline import ExportOptions, check_options, segment_samples
+from edge.training.eval_systems import Scores, System
+from edge.zoo import Model
+
+FORMAT = "stem-edge compression report 1"
+CORES = ("cortex-a76", "i8mm")
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What `edge-compress report` is asked for. `base`: what all exports share; its formats are the backends.
+
+    files: songs or clips of `data`'s test split; arm: the emulated Python that counts instructions on `cores`;
+    seconds: measuring time of each graph, 0 for none; baselines: what `edge-compress baseline` wrote.
+    """
+
+    base: ExportOptions
+    ratios: Sequence[float] = (0.0, 0.3, 0.5, 0.7)
+    precisions: Sequence[str] = ("fp32", "int8")
+    data: Path | None = None
+    files: int = 10
+    arm: Path | None = None
+    cores: Sequence[str] = CORES
+    threads: int = 1
+    seconds: float = 3.0
+    baselines: Sequence[Path] = field(default_factory=tuple)
+
+
+def run(models: Sequence[Model], options: ReportOptions, output: Path, progress: Progress = lambda _: None) -> dict:
+    """Sweep every model; returns the report and writes report.json, report.md and pareto.svg into `output`.
+
+    Bundles lie in `output/bundles`, scores and counts in `output/scores.jsonl`. What fails is named in the report.
+    Raises InputError for options that make no sense, EdgeError where nothing of a model could be exported.
+    """
+    for export in grid(options.base, options.ratios, options.precisions):
+        check_options(export)
+    baselines = [_read_baseline(path) for path in options.baselines]
+    watch, told = Watch(), []
+    for model in models:
+        found = _sweep(model, options, output, progress)
+        found["baselines"] = [b for b in baselines if b["model"] == model.name]
+        told.append(found)
+    settings = dataclasses.asdict(options)
+    content = {
+        "format": FORMAT,
+        "tool": {"name": "edge-compress report", "version": __version__, "command": " ".join(_command())},
+        "started": watch.started,
+        "machine": watch.machine(),
+        "settings": json.loads(json.dumps(settings, default=str)),
+        "models": told,
+    }
+    write(content, output)
+    return content
+
+
+def write(content: dict[str, Any], output: Path) -> None:
+    """report.json, report.md and pareto.svg of a report, each whole or not there."""
+    texts = {
+        "report.json": json.dumps(content, indent=1, allow_nan=False) + "\n",
+        "report.md": f"# Compression of {', '.join(m['name'] for m in content['models'])}\n\n{markdown(content)}\n",
+        "pareto.svg": draw(content),
+    }
+    for name, text in texts.items():
+        with atomic_path(output / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def _sweep(model: Model, options: ReportOptions, output: Path, progress: Progress) -> dict[str, Any]:
+    segment = segment_samples(model, options.base.segment)
+    test = open_test_set(model, options.data, options.files) if options.data else None
+    wanted = grid(options.base, options.ratios, options.precisions)
+    bundles, failures = export_all(model, wanted, output / "bundles", progress)
+    if not bundles:
+        raise EdgeError(failures[0].error)
+    backends, store = options.base.formats, output / "scores.jsonl"
+    quality = bundles[0].manifest.quality
+    macs = macs_per_second(model.network, segment)
+    network: dict[str, Any] = {
+        "parameters": parameters(model.network),
+        "macs_per_second": macs.layers,
+        "attention_macs_per_second": macs.attention,
+        "quality": quality.values.get("before"),
+    }
+    told: dict[str, Any] = {
+        "name": model.name,
+        "task": model.task,
+        "segment": segment,
+        "sample": {
+            "metric": quality.metric,
+            "reference": quality.reference,
+            "unit": quality.unit,
+            "input": quality.values.get("input"),
+        },
+        "network": network,
+        "variants": [_variant(bundle, backend) for bundle in bundles for backend in backends],
+    }
+    if test is not None:
+        scores = score_all(test, model, bundles, backends, options.threads, store, progress)
+        told["test_set"] = {"what": test.what, "files": len(test.examples), "metrics": list(test.metrics)}
+        told["test_set"]["input"] = means(scores[INPUT])
+        network["held_out"] = means(scores[NETWORK])
+        for variant in told["variants"]:
+            variant["held_out"] = summary(scores, f"{variant['bundle']} {variant['backend']}")
+    if options.arm is not None:
+        failures += _count(told["variants"], bundles, options, store, progress)
+    if options.seconds:
+        progress(f"{model.name}: time {len(told['variants'])} graphs and PyTorch in turn")
+        times, pytorch, failed = measure_times(model, bundles, backends, options.threads, options.seconds)
+        network["time"], failures = pytorch, failures + failed
+        for variant in told["variants"]:
+            variant["time"] = times.get((variant["bundle"], variant["backend"]))
+    key = quality_key(told)
+    told["pareto"] = {cost: front(told["variants"], COSTS[cost], key) for cost in COSTS}
+    told["failures"] = [dataclasses.asdict(failure) for failure in failures]
+    return told
+
+
+def _variant(bundle: Bundle, backend: str) -> dict[str, Any]:
+    manifest, graph = bundle.manifest, bundle.manifest.graphs[backend]
+    cost, values = manifest.compression, manifest.quality.values
+    after, before = values.get(f"after_{backend}"), values.get("before")
+    return {
+        "bundle": bundle.path.name,
+        "ratio": cost.prune_ratio,
+        "precision": manifest.precision,
+        "backend": backend,
+        "recovery": cost.recovery,
+        "parameters": cost.parameters.after,
+        "macs_per_second": cost.macs_per_second.after,
+        "attention_macs_per_second": cost.attention_macs_per_second.after,
+        "graph_bytes": graph.bytes,
+        "weight_bytes": graph.weight_bytes,
+        "layers": len(graph.layers),
+        "int8_layers": sum(layer.precision.startswith("int8") for layer in graph.layers),
+        "parity_db": manifest.parity.get(backend),
+        "quality": after,
+        "quality_loss": None if after is None or before is None else before - after,
+    }
+
+
+def _count(
+    variants: list[dict[str, Any]], bundles: Sequence[Bundle], options: ReportOptions, store: Path, progress: Progress
+) -> list[Failure]:
+    """Fill in `arm`: by core, instructions by class for one second of audio; a line for each that failed."""
+    from edge.benchmarks.arm.budget import Case, measure
+    from edge.benchmarks.arm.emulator import find_emulator
+
+    assert options.arm is not None
+    emulator, known, failures = find_emulator(options.arm), Scores(store), []
+    folders = {bundle.path.name: bundle for bundle in bundles}
+    for variant in variants:
+        bundle = folders[variant["bundle"]]
+        graph = bundle.graph_path(variant["backend"])
+        system = System("arm", "arm", hashlib.sha256(graph.read_bytes()).hexdigest()[:16])
+        variant["arm"] = {}
+        for core in options.cores:
+            counts = known.get(system, core)
+            if counts is None:
+                progress(f"{variant['bundle']} {variant['backend']}: count instructions on {core}")
+                try:
+                    counts = measure(Case(bundle, variant["backend"], core), emulator).per_second
+                except EdgeError as error:
+                    failures.append(Failure(f"{variant['bundle']} {variant['backend']} {core}", str(error)))
+                    continue
+                known.add(system, core, counts)
+            variant["arm"][core] = counts
+    return failures
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A report read back; InputError where the file is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON ({error})") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise InputError(f"{path} is no report of edge-compress report")
+    return content
+
+
+def _read_baseline(path: Path) -> dict[str, Any]:
+    from edge.compression.baseline import load as load_baseline
+
+    return load_baseline(path)
+
+
+def _command() -> list[str]:
+    return ["edge-compress", *sys.argv[1:]]

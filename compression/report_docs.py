@@ -1,0 +1,78 @@
+"""Puts results of edge-compress into a document:
+
+    python -m edge.compression.report_docs docs/compression.md docs/results/compression_*.json
+
+A report's picture is drawn beside its JSON, as an SVG of the same name.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edge.atomic import atomic_path
+from edge.compression import baseline, report, sensitivity
+from edge.compression.pareto import draw
+from edge.compression.report_tables import baseline_markdown, markdown, markdown_table
+from edge.errors import InputError
+
+NAME = "python -m edge.compression.report_docs"
+BEGIN, END = f"<!-- results: made by {NAME} -->", "<!-- end of the results -->"
+
+
+def with_results(document: str, results: Sequence[Path]) -> str:
+    """`document` with the tables of `results` between the marks.
+
+    Raises InputError where the marks are missing or a file is no result of edge-compress.
+    """
+    if BEGIN not in document or END not in document:
+        raise InputError(f"the marks {BEGIN} and {END} are missing")
+    parts = [section(path, _read(path)) for path in results]
+    head, rest = document.split(BEGIN)[0], document.split(END)[1]
+    return "\n\n".join([f"{head}{BEGIN}", *parts, f"{END}{rest}"])
+
+
+def section(path: Path, content: dict[str, Any]) -> str:
+    """One result as Markdown."""
+    kind = content.get("format")
+    if kind == report.FORMAT:
+        names = ", ".join(model["name"] for model in content["models"])
+        picture = f"![Quality against cost of {names}](results/{path.stem}.svg)"
+        return f"{markdown(content, '###')}\n\n{picture}"
+    if kind == baseline.FORMAT:
+        return f"### {content['model']}: recovered or trained from scratch\n\n{baseline_markdown(content)}"
+    if kind == sensitivity.FORMAT:
+        title = f"### {content['model']}: what int8 costs layer by layer, {content['backend']}"
+        return "\n\n".join(
+            [title, markdown_table(sensitivity.rows(content), 1), "  \n".join(sensitivity.notes(content))]
+        )
+    raise InputError(f"{path} is not a result of edge-compress")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON ({error})") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _main(document: Path, results: Sequence[Path]) -> None:
+    text = with_results(document.read_text(encoding="utf-8"), results)
+    for path in results:
+        content = _read(path)
+        if content["format"] == report.FORMAT:
+            with atomic_path(path.with_suffix(".svg")) as temporary:
+                temporary.write_text(draw(content), encoding="utf-8")
+    with atomic_path(document) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    from edge.cli.common import run_command
+
+    target, *given = map(Path, sys.argv[1:])
+    sys.exit(run_command(NAME, lambda: _main(target, given)))

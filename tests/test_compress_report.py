@@ -1,0 +1,247 @@
+"""edge-compress report: it measures what it says, keeps what it made, and its picture joins what none beats."""
+
+from __future__ import annotations
+
+import json
+import math
+import xml.etree.ElementTree as ElementTree
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge.bundle import open_bundle
+from edge.compression import held_out, report, report_docs, report_tables, sweep
+from edge.compression.pareto import COSTS, draw, front, linear_ticks, log_ticks, quality_key
+from edge.errors import EdgeError, InputError
+from edge.export.pipeline import ExportOptions
+from edge.metrics import sdr
+from edge.models.htdemucs import HTDemucs, HTDemucsConfig
+from edge.training.shards import Item, write_manifest, write_shard
+from edge.zoo import Model
+
+ROOT = Path(__file__).parent.parent
+TINY = HTDemucsConfig(segment=Fraction(1, 2), channels=8, depth=2, t_layers=0, bottom_channels=0, dconv_mode=0)
+
+
+def separator(seed: int = 0, config: HTDemucsConfig = TINY) -> Model:
+    torch.manual_seed(seed)
+    return Model("tiny", HTDemucs(config).eval(), "MIT", "none")
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with two songs of a second; the first one's vocals are silent."""
+    data = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(3)
+    items = []
+    for k in range(2):
+        stems = 0.1 * rng.standard_normal((4, 2, 44100)).astype(np.float32)
+        stems[3] *= k
+        file = write_shard(data / "music", f"song-{k}", stems)
+        items.append(Item(file, "song", "test", f"song-{k}", "made", "1", "CC0", 1.0))
+    write_manifest(data / "music", "music", 44100, items)
+    return data
+
+
+@pytest.fixture(scope="module")
+def swept(songs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path, report.ReportOptions]:
+    torch.set_num_threads(1)
+    output = tmp_path_factory.mktemp("report")
+    options = report.ReportOptions(
+        ExportOptions(formats=("onnx",)), (0.5, 0.0), ("fp32", "int8"), songs, files=2, seconds=0.3
+    )
+    return report.run([separator()], options, output), output, options
+
+
+def test_the_figures_are_those_of_the_bundles(swept):
+    content, output, _ = swept
+    (model,) = content["models"]
+    assert [(v["ratio"], v["precision"]) for v in model["variants"]] == [
+        (0, "fp32"),
+        (0, "int8"),
+        (0.5, "fp32"),
+        (0.5, "int8"),
+    ]
+    assert model["failures"] == []
+    for variant in model["variants"]:
+        bundle = open_bundle(output / "bundles" / variant["bundle"])
+        assert variant["graph_bytes"] == bundle.graph_path("onnx").stat().st_size
+        assert variant["parameters"] == bundle.manifest.compression.parameters.after
+        loss = model["network"]["quality"] - variant["quality"]
+        assert variant["quality_loss"] == pytest.approx(loss)
+        time = variant["time"]
+        assert time["run_seconds"] == pytest.approx(time["rtf"] * bundle.manifest.hop / 44100, rel=0.5)
+        for key in ("speedup_pytorch", "speedup_fp32"):
+            assert 0 < time[key]["low"] <= time[key]["value"] <= time[key]["high"]
+    first, _, _, last = model["variants"]
+    assert first["time"]["speedup_fp32"]["value"] == 1.0
+    assert abs(first["quality_loss"]) < 0.01 and abs(first["held_out"]["loss"]["sdr"]) < 0.01
+    assert last["graph_bytes"] < first["graph_bytes"] and last["int8_layers"] > 0 == first["int8_layers"]
+
+
+def test_held_out_figures_are_the_mean_over_songs_of_the_sources_that_sound(swept, songs):
+    content = swept[0]
+    (model,) = content["models"]
+    expected = []
+    for name, stored in held_out.held_out_songs(songs / "music", 2):
+        stems = stored.astype(np.float32) / 32768
+        mix = stems.sum(axis=0)
+        estimate = held_out.network_run(separator())(mix)
+        sounding = 3 if name == "song-0" else 4
+        expected.append(np.mean([sdr(stems[k], estimate[k]) for k in range(sounding)]))
+    assert model["network"]["held_out"]["sdr"] == pytest.approx(np.mean(expected), abs=1e-4)
+    assert model["test_set"]["files"] == 2 and model["test_set"]["metrics"] == ["sdr"]
+
+
+def test_a_second_run_exports_and_scores_nothing_again(swept, monkeypatch):
+    content, output, options = swept
+
+    def refuse(*_args, **_options):
+        raise AssertionError("done before")
+
+    monkeypatch.setattr(sweep, "export_network", refuse)
+    monkeypatch.setattr(held_out, "score", refuse)
+    again = report.run([separator()], report.dataclasses.replace(options, seconds=0.0), output)
+    for before, after in zip(content["models"][0]["variants"], again["models"][0]["variants"], strict=True):
+        assert {k: v for k, v in before.items() if k != "time"} == after
+    report.write(content, output)  # for the tests that read it
+
+
+def test_other_weights_other_options_and_damage_are_exported_again(swept, tmp_path, monkeypatch):
+    exported = []
+
+    def export(model, options, path, progress):
+        exported.append(path.name)
+        path.mkdir(parents=True, exist_ok=True)
+
+    monkeypatch.setattr(sweep, "export_network", export)
+    monkeypatch.setattr(sweep, "open_bundle", lambda path: path)
+    fp32 = ExportOptions(precision="fp32", formats=("onnx",))
+    for model, options in (
+        (separator(), fp32),
+        (separator(), fp32),
+        (separator(1), fp32),
+        (separator(1), report.dataclasses.replace(fp32, seed=5)),
+        (separator(), fp32),
+    ):
+        sweep.export_once(model, options, tmp_path)
+    assert exported == ["tiny-p00-fp32"] * 4  # the second was there
+
+    def damaged(path):
+        if len(exported) == 4:
+            raise InputError("damaged")
+        return path
+
+    monkeypatch.setattr(sweep, "open_bundle", damaged)
+    sweep.export_once(separator(), fp32, tmp_path)
+    assert len(exported) == 5
+
+
+def test_a_variant_that_fails_is_named_and_the_rest_goes_on(tmp_path, monkeypatch):
+    def export(model, options, folder, progress):
+        if options.prune == 0.9:
+            raise EdgeError("does not reproduce the network")
+        return folder / sweep.bundle_name(model.name, options)
+
+    monkeypatch.setattr(sweep, "export_once", export)
+    wanted = sweep.grid(ExportOptions(formats=("onnx",), recover_minutes=1.0), [0.9, 0.0], ["int8", "fp32"])
+    assert [o.recover_minutes for o in wanted] == [0, 0, 1, 1]
+    assert (wanted[0].prune, wanted[0].precision) == (0, "fp32")
+    bundles, failures = sweep.export_all(separator(), wanted, tmp_path)
+    assert [b.name for b in bundles] == ["tiny-p00-fp32", "tiny-p00-int8"]
+    assert [f.what for f in failures] == ["tiny-p90-int8", "tiny-p90-fp32"]
+
+
+def test_the_files_say_what_the_report_says(swept):
+    content, output, _ = swept
+    assert report.load(output / "report.json") == json.loads(json.dumps(content))
+    text = (output / "report.md").read_text()
+    table = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| 0")]
+    assert len(table) == 5  # PyTorch and four graphs
+    for cells, variant in zip(table[1:], content["models"][0]["variants"], strict=True):
+        assert f"{variant['graph_bytes'] / 1e6:.2f}" in cells and f"{variant['time']['rtf']:.4f}" in cells
+    assert "Measured by `" in text and content["machine"]["processor"] in text
+    assert report_tables.text(content).count("int8") >= 2
+    with pytest.raises(InputError, match="no report"):
+        report.load(_written(output / "x.json", "{}"))
+    with pytest.raises(InputError, match="is no JSON"):
+        report.load(_written(output / "x.json", "{"))
+
+
+def test_the_picture_has_every_graph_once_a_panel(swept):
+    content, output, _ = swept
+    svg = ElementTree.parse(output / "pareto.svg").getroot()
+    name = "{http://www.w3.org/2000/svg}"
+    dots = [c for c in svg.iter(f"{name}circle") if c.find(f"{name}title") is not None]
+    assert len(dots) == 2 * 4  # time and size; no instructions were counted
+    width, height = (float(svg.get(key)) for key in ("width", "height"))
+    for group in svg.iter(f"{name}g"):
+        x, y = map(float, group.get("transform")[len("translate(") : -1].split())
+        for dot in group.iter(f"{name}circle"):
+            assert 0 < x + float(dot.get("cx")) < width and 0 < y + float(dot.get("cy")) < height
+    assert draw(content) == (output / "pareto.svg").read_text()
+
+
+points = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12)
+
+
+@given(points)
+def test_the_front_is_what_nobody_beats(pairs):
+    variants = [{"graph_bytes": 1e6 * c, "quality": q} for c, q in pairs]
+    found = front(variants, COSTS["megabytes"], lambda v: v["quality"])
+    for i, (c, q) in enumerate(pairs):
+        beaten = any((oc <= c and oq >= q) and (oc, oq) != (c, q) for oc, oq in pairs)
+        twin = any(pairs[j] == (c, q) for j in found if j != i)
+        assert (i in found) == (not beaten and not (twin and i not in found))
+    assert [pairs[i] for i in found] == sorted(pairs[i] for i in found)
+
+
+def test_what_was_not_measured_is_on_no_front():
+    variants = [{"graph_bytes": 1, "quality": None}, {"graph_bytes": 2, "quality": 1.0}]
+    assert front(variants, COSTS["megabytes"], lambda v: v["quality"]) == [1]
+    assert front(variants, COSTS["rtf"], lambda v: v["quality"]) == []
+    assert quality_key({"name": "x"})({"quality": 3.0}) == 3.0
+
+
+@given(st.floats(1e-5, 1e6), st.floats(1, 1e4))
+@settings(max_examples=200)
+def test_log_ticks_enclose_and_are_few(low, factor):
+    ticks = log_ticks(low, low * factor)
+    assert ticks[0] <= low * 1.001 and ticks[-1] >= low * factor * 0.999
+    assert 2 <= len(ticks) <= 4 + 3 * math.log10(factor) + 1
+
+
+@given(st.floats(-100, 100), st.floats(0, 100))
+@settings(max_examples=200)
+def test_linear_ticks_enclose_and_are_few(low, span):
+    ticks = linear_ticks(low, low + span)
+    assert ticks[0] <= low + 1e-6 and ticks[-1] >= low + span - 1e-6
+    assert 2 <= len(ticks) <= 8
+
+
+def test_the_document_holds_the_results_that_lie_beside_it():
+    page = ROOT / "docs" / "compression.md"
+    results = sorted((ROOT / "docs" / "results").glob("compression_*.json"))
+    assert page.read_text() == report_docs.with_results(page.read_text(), results)
+
+
+def test_the_document_is_made_from_reports(swept, tmp_path):
+    output = swept[1]
+    page = f"# Title\n\n{report_docs.BEGIN}\nold\n{report_docs.END}\n\nrest\n"
+    made = report_docs.with_results(page, [output / "report.json"])
+    assert "old" not in made and made.startswith("# Title\n") and made.endswith("\n\nrest\n")
+    assert "| PyTorch, eager |" in made and made == report_docs.with_results(made, [output / "report.json"])
+    with pytest.raises(InputError, match="marks"):
+        report_docs.with_results("# Title", [])
+    with pytest.raises(InputError, match="not a result"):
+        report_docs.with_results(page, [_written(tmp_path / "compression_x.json", '{"format": "?"}')])
+
+
+def _written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
