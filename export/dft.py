@@ -1,8 +1,14 @@
 """STFT and inverse STFT as plain matrix products, so that a graph takes a waveform and gives waveforms.
 
-A DFT of N = n * n points runs in two stages of n-point DFTs with twiddle factors between them (Cooley & Tukey 1965):
-with N = 4096 that is 64 x 64, a few thousand constants instead of the 16 million of one big matrix. Real arithmetic,
-static shapes; only matrix products, multiply, add, transpose and padding, which every runtime delegates.
+A DFT of N = n^s points runs in s stages of n-point DFTs with twiddle factors between them (Cooley & Tukey 1965):
+N = 4096 is three stages of 16 points, half the multiplications of two stages of 64, from a few kilobytes of constants.
+Real arithmetic, static shapes; only matrix products, multiply, add, transpose and padding, which every runtime
+delegates.
+
+Sample a_1 n^(s-1) + ... + a_s and bin q_1 + q_2 n + ... + q_s n^(s-1) are counted in digits. The data lie as
+[a_s, ..., a_1, frame], and stage j makes q_j of a_j: the products of its matrices from the left leave
+[a_s, ..., a_(j+1), (re, im), q_j, ..., q_1, frame], where (a_(j+1), re, im) is what the next stage sums over. So frames
+stay the last axis, and nothing large is transposed between stages. The inverse runs the transposed matrices backwards.
 """
 
 import math
@@ -12,71 +18,95 @@ from torch import nn
 from torch.nn import functional as F
 
 
-def _rows(phase: torch.Tensor, interleave_out: bool) -> torch.Tensor:
-    """Real matrix of exp(i phase), (rows, columns) of phase: one side (re, im) halves, the other (re, im) pairs.
+def _radix(nfft: int) -> tuple[int, int]:
+    """n and s with nfft = n^s; s = 4 would take fewer multiplications still, but more time for its passes over data."""
+    for stages in (3, 2):
+        n = round(nfft ** (1 / stages))
+        if n**stages == nfft and n % 4 == 0:
+            return n, stages
+    raise ValueError(f"nfft must be the cube or square of a multiple of 4, not {nfft}")
 
-    interleave_out: the rows are pairs [r re, r im] and the columns halves; else the other way round.
-    """
+
+def _rotation(phase: torch.Tensor) -> torch.Tensor:
+    """exp(-i phase) of (rows, columns) as a real matrix, rows in (re, im) halves and columns in (re, im) pairs."""
     cos, sin = phase.cos(), phase.sin()
-    blocks = torch.stack([torch.stack([cos, -sin]), torch.stack([sin, cos])])  # (out part, in part, rows, columns)
-    rows, columns = phase.shape
-    order = (2, 0, 1, 3) if interleave_out else (0, 2, 3, 1)
-    return blocks.permute(order).reshape(2 * rows, 2 * columns).float()
+    blocks = torch.stack([torch.stack([cos, sin], 2), torch.stack([-sin, cos], 2)])
+    return blocks.reshape(2 * phase.shape[0], 2 * phase.shape[1]).float()
 
 
-class WindowedPhases(nn.Module):
-    """exp(i (2 pi / n a q + 2 pi / n^2 b q)) times the window at sample n a + b, for each b a matrix over a and q.
+class StageMatrices(nn.Module):
+    """Matrices of the stages, a batch over the digits that are still to come: they hold the twiddle factors, the
+    first also the window.
 
-    One stage of the transform, its twiddle factors and the window are one batched product with these. They are made
-    in the graph from tables of n x n, by angle addition: n^3 constants would outweigh a small network.
+    Stage j turns by 2 pi q_j (a_j / n + a_(j+1) / n^2 + ...). The graph makes them from tables of n x n by angle
+    addition: they would outweigh a small network.
     """
 
     def __init__(self, nfft: int):
         super().__init__()
-        self.n = n = math.isqrt(nfft)
-        if n * n != nfft or n % 4:
-            raise ValueError(f"nfft must be the square of a multiple of 4, not {nfft}")
+        n, self.stages = _radix(nfft)
+        self.n = n
         index = torch.arange(n, dtype=torch.float64)
-        product = index[:, None] * index
-        for name, phase in (("coarse", 2 * math.pi / n * product), ("fine", 2 * math.pi / nfft * product)):
-            self.register_buffer(f"{name}_cos", phase.cos().float())
-            self.register_buffer(f"{name}_sin", phase.sin().float())
-        window = torch.hann_window(nfft, dtype=torch.float64).reshape(n, n)  # [a, b]
-        self.register_buffer("window", window.t().float().contiguous())
+        phase = 2 * math.pi / n * index[:, None] * index
+        self.register_buffer("rotation", _rotation(phase))
+        self.register_buffer("advanced", _rotation(phase + math.pi / 2))
+        for digit in range(1, self.stages):
+            later = (phase / n**digit).repeat(1, 2)  # [a, (re q, im q)]
+            self.register_buffer(f"cos_{digit}", later.cos().float())
+            self.register_buffer(f"sin_{digit}", later.sin().float())
 
-    def forward(self, inverse: bool, gain: float, copies: int) -> torch.Tensor:
-        """(copies * b, (re q, im q), a) with negative phases; the inverse (copies * b, a, (re q, -im q)), positive."""
+    def forward(self, stage: int, scale: torch.Tensor, adjoint: bool) -> torch.Tensor:
+        """Stage 0, 1, ... times `scale` (copies, 1, 1): (copies * batch, (re q, im q), (a re, a im)).
+
+        The first stage has real input, hence columns a; the last gives the lower half of q_s. adjoint: transposed.
+        """
+        n, last = self.n, stage == self.stages - 1
+        matrix, advanced = self.rotation, self.advanced
+        if stage == 0:
+            matrix, advanced = (x.reshape(2 * n, n, 2)[..., :1].reshape(2 * n, n) for x in (matrix, advanced))
+        if last:
+            matrix = matrix.reshape(2, n, 2 * n)[:, : n // 2].reshape(n, 2 * n)
+        if adjoint:
+            matrix, advanced = matrix.t(), advanced.t()
+        matrix = matrix.reshape(1, *matrix.shape)
+        if not last:
+            cos, sin = self._twiddles(self.stages - stage)
+            shape = (-1, 1, 2 * n) if adjoint else (-1, 2 * n, 1)
+            matrix = matrix * cos.reshape(shape) + advanced * sin.reshape(shape)
+        if stage == 0:  # the Hann window is (1 - cos 2 pi a / nfft) / 2, and that cosine stands at q = 1
+            matrix = matrix * (0.5 - 0.5 * (matrix[:, :, 1:2] if adjoint else matrix[:, 1:2]))
+        copies = matrix.reshape(1, *matrix.shape) * scale.reshape(-1, 1, 1, 1)
+        return copies.reshape(-1, *matrix.shape[1:])
+
+    def _twiddles(self, digits: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosine and sine (1, a_s ... a_(j+1), (re q, im q)) of what the later digits of an index add to the phase."""
         n = self.n
-        fine, over_a = ((n, 1, n), (n, n, 1)) if inverse else ((n, n, 1), (n, 1, n))
-        window = (self.window * gain).reshape(over_a)
-        cos_b, sin_b = self.fine_cos.reshape(fine) * window, self.fine_sin.reshape(fine) * window
-        cos_a, sin_a = self.coarse_cos.reshape(1, n, n), self.coarse_sin.reshape(1, n, n)
-        cos = cos_a * cos_b - sin_a * sin_b
-        minus_sin = -(sin_a * cos_b) - cos_a * sin_b
-        return torch.cat([torch.cat([cos, minus_sin], 2 if inverse else 1)] * copies, 0)
+        cos, sin = self.cos_1.reshape(1, n, 2 * n), self.sin_1.reshape(1, n, 2 * n)
+        for digit in range(2, digits):
+            c, s = (getattr(self, f"{part}_{digit}").reshape(n, 1, 2 * n) for part in ("cos", "sin"))
+            cos, sin = cos * c - sin * s, sin * c + cos * s
+            cos, sin = cos.reshape(1, -1, 2 * n), sin.reshape(1, -1, 2 * n)
+        return cos, sin
 
 
 class STFT(nn.Module):
-    """(C, 1, frames + 3, hop) padded hops -> (1, 2C, nfft/2, frames), as `edge.models.spectrogram.stft`.
+    """(C, 1, frames + 3, hop) padded hops -> (1, 2C, nfft/2, frames), as `edge.models.spectrogram.stft`."""
 
-    Frames stay the last axis and products come from the left, so that nothing large is ever transposed.
-    """
-
-    def __init__(self, phases: WindowedPhases, frames: int):
+    def __init__(self, matrices: StageMatrices, frames: int, channels: int):
         super().__init__()
-        self.phases, self.n, self.frames = phases, phases.n, frames
-        index = torch.arange(self.n, dtype=torch.float64)
-        phase = -2 * math.pi / self.n * index[: self.n // 2, None] * index  # [p, b]
-        self.register_buffer("columns", _rows(phase, interleave_out=False)[None])
+        self.matrices, self.frames = matrices, frames
+        self.register_buffer("scale", torch.full((channels, 1, 1), matrices.n**-0.5))  # each stage its part
 
     def forward(self, hops: torch.Tensor) -> torch.Tensor:
-        channels, n, t = hops.shape[0], self.n, self.frames
-        x = hops.reshape(channels, t + 3, n // 4, n).permute(0, 3, 2, 1)  # sample n a + b of a hop as [b, a, hop]
-        x = torch.cat([x[..., i : i + t] for i in range(4)], 2)  # (C, b, a, frame)
-        x = torch.bmm(self.phases(False, 1 / n, channels), x.reshape(channels * n, n, t))  # [b, (re q, im q), frame]
-        x = x.reshape(channels, 2 * n, n * t)  # [(b re, b im), (q, frame)]
-        x = torch.bmm(torch.cat([self.columns] * channels, 0), x)  # [(re p, im p), (q, frame)], bin n p + q
-        return x.reshape(1, 2 * channels, n * n // 2, t)
+        channels, n, s, t = hops.shape[0], self.matrices.n, self.matrices.stages, self.frames
+        x = hops.reshape(channels, t + 3, n**s // 4).permute(0, 2, 1)
+        # digits are reversed only here, in rows of frames: runtimes are slow at one transpose that does both
+        x = torch.cat([x[..., i : i + t] for i in range(4)], 1).reshape(channels, *[n] * s, t)
+        x = x.permute(0, *range(s, 0, -1), s + 1)
+        for stage in range(s):
+            matrix = self.matrices(stage, self.scale, False)
+            x = torch.bmm(matrix, x.reshape(matrix.shape[0], matrix.shape[2], -1))
+        return x.reshape(1, 2 * channels, n**s // 2, t)
 
 
 class InverseSTFT(nn.Module):
@@ -85,24 +115,25 @@ class InverseSTFT(nn.Module):
     The caller has weighted bin 0 by 1/2 (see `bin_weights`), since a real signal has every other bin twice.
     """
 
-    def __init__(self, phases: WindowedPhases, frames: int):
+    def __init__(self, matrices: StageMatrices, frames: int, channels: int):
         super().__init__()
-        self.phases, self.n, self.frames = phases, phases.n, frames
-        index = torch.arange(self.n, dtype=torch.float64)
-        phase = 2 * math.pi / self.n * index[:, None] * index[: self.n // 2]  # [b, p]
-        self.register_buffer("columns", _rows(phase, interleave_out=True)[None])
+        self.matrices, self.frames = matrices, frames
+        # Hann squared at hop nfft/4 overlaps to 1.5; both halves of the spectrum count, hence 2
+        part = (2 / 1.5) ** (1 / matrices.stages) * matrices.n**-0.5
+        self.register_buffer("scale", torch.full((channels, 1, 1), part))
 
     def forward(self, spec: torch.Tensor) -> torch.Tensor:
-        channels, n, t = spec.shape[1] // 2, self.n, self.frames
-        x = spec.reshape(channels, n, n * t)  # [(re p, im p), (q, frame)]
-        x = torch.bmm(torch.cat([self.columns] * channels, 0), x)  # [(b re, b im), (q, frame)]
-        x = x.reshape(channels * n, 2 * n, t)  # [b, (re q, im q), frame]
-        # Hann squared at hop nfft/4 overlaps to 1.5; both halves of the spectrum count, hence 2
-        x = torch.bmm(self.phases(True, 2 / 1.5 / n, channels), x).reshape(channels, n, n, t)  # [b, a, frame]
+        channels, n, s, t = spec.shape[1] // 2, self.matrices.n, self.matrices.stages, self.frames
+        x = spec
+        for stage in reversed(range(s)):
+            matrix = self.matrices(stage, self.scale, True)
+            x = torch.bmm(matrix, x.reshape(matrix.shape[0], matrix.shape[2], -1))
+        x = x.reshape(channels, *[n] * s, t)  # [a_s, ..., a_1, frame]
         quarter = n // 4
-        parts = [F.pad(x[:, :, i * quarter : (i + 1) * quarter], (i, 3 - i)) for i in range(4)]
-        hops = (parts[0] + parts[1]) + (parts[2] + parts[3])  # [b, a, hop]
-        return hops.permute(0, 3, 2, 1).reshape(channels, 1, t + 3, n * quarter)
+        parts = [F.pad(x[..., i * quarter : (i + 1) * quarter, :], (i, 3 - i)) for i in range(4)]
+        hops = (parts[0] + parts[1]) + (parts[2] + parts[3])
+        hops = hops.permute(0, *range(s, 0, -1), s + 1).reshape(channels, n**s // 4, t + 3)
+        return hops.permute(0, 2, 1).reshape(channels, 1, t + 3, n**s // 4)
 
 
 def bin_weights(nfft: int) -> torch.Tensor:

@@ -14,7 +14,7 @@ from edge.export.delegable import (
     as_conv2d,
     full_mean,
 )
-from edge.export.dft import STFT, InverseSTFT, WindowedPhases, bin_weights, reflected_hops
+from edge.export.dft import STFT, InverseSTFT, StageMatrices, bin_weights, reflected_hops
 from edge.models.htdemucs import HTDemucs
 from edge.models.transformer import CrossTransformer, positions_2d
 
@@ -79,8 +79,9 @@ class LoweredHTDemucs(nn.Module):
         self.segment, self.nfft, self.hop = segment, c.nfft, c.nfft // 4
         self.frames = math.ceil(segment / self.hop)
         self.sources, self.channels = len(c.sources), c.audio_channels
-        phases = WindowedPhases(c.nfft)
-        self.stft, self.istft = STFT(phases, self.frames), InverseSTFT(phases, self.frames)
+        matrices = StageMatrices(c.nfft)
+        self.stft = STFT(matrices, self.frames, self.channels)
+        self.istft = InverseSTFT(matrices, self.frames, self.sources * self.channels)
         self.register_buffer("bin_weights", bin_weights(c.nfft))
 
         self.encoder = nn.ModuleList(Encoder(layer, target) for layer in model.encoder)

@@ -6,22 +6,50 @@ import torch
 from scipy.signal import ShortTimeFFT
 from scipy.signal.windows import hann
 
-from edge.export.dft import STFT, InverseSTFT, WindowedPhases, bin_weights, reflected_hops
+from edge.bundle import snr_db
+from edge.export.dft import STFT, InverseSTFT, StageMatrices, bin_weights, reflected_hops
 from edge.models.spectrogram import istft, stft
 
 
-@pytest.mark.parametrize(("nfft", "length"), [(4096, 20000), (4096, 16384), (1024, 5003)])
-def test_matches_fft(nfft, length):
+# 4096 = 16^3, 1024 = 32^2, 512 = 8^3, 256 = 16^2
+@pytest.mark.parametrize(("nfft", "length"), [(4096, 20000), (4096, 16384), (1024, 5003), (512, 2600), (256, 777)])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_matches_fft(nfft, length, channels):
     torch.manual_seed(length)
-    mix = torch.randn(1, 2, length)
+    mix = torch.randn(1, channels, length)
     hop, frames = nfft // 4, -(-length // (nfft // 4))
-    expected = stft(mix, nfft)
-    got = STFT(WindowedPhases(nfft), frames)(reflected_hops(mix, frames, hop))
-    assert torch.allclose(got, expected, atol=2e-5)
-    spec = torch.randn_like(expected)
-    wave = InverseSTFT(WindowedPhases(nfft), frames)(spec * bin_weights(nfft)).reshape(1, 2, -1)
+    matrices = StageMatrices(nfft)
+    expected = stft(mix.double(), nfft)
+    got = STFT(matrices, frames, channels)(reflected_hops(mix, frames, hop))
+    assert snr_db(expected.numpy(), got.numpy()) > 125  # fp32 rounding; torch's own FFT: 137
+    spec = torch.randn(expected.shape)
+    wave = InverseSTFT(matrices, frames, channels)(spec * bin_weights(nfft)).reshape(1, channels, -1)
     pad = hop // 2 * 3
-    assert torch.allclose(wave[..., pad : pad + length], istft(spec, length), atol=2e-5)
+    wave = wave[..., pad : pad + length]
+    assert snr_db(istft(spec.double(), length).numpy(), wave.numpy()) > 125
+
+
+def test_impulse():
+    """The spectrum of one sample, in closed form: every bin lies where it belongs."""
+    nfft, frames = 512, 1
+    hops = torch.zeros(1, 1, 4, nfft // 4)
+    sample = 201
+    hops.view(-1)[sample] = 1
+    spec = STFT(StageMatrices(nfft), frames, 1)(hops)[0, :, :, 0].double()
+    phase = -2 * np.pi * sample * np.arange(nfft // 2) / nfft
+    expected = (0.5 - 0.5 * np.cos(2 * np.pi * sample / nfft)) / nfft**0.5 * np.stack([np.cos(phase), np.sin(phase)])
+    assert np.allclose(spec.numpy(), expected, atol=1e-8)
+
+
+def test_tables_are_small():
+    """Constants of one transform pair, which both directions share: they must not outweigh a small network."""
+    assert sum(table.numel() for table in StageMatrices(4096).buffers()) * 4 < 20_000
+
+
+@pytest.mark.parametrize("nfft", [2048, 4095, 216])
+def test_rejects_other_lengths(nfft):
+    with pytest.raises(ValueError, match="multiple of 4"):
+        StageMatrices(nfft)
 
 
 def test_matches_scipy_and_inverts():
