@@ -150,7 +150,7 @@ def _panel(model: Mapping[str, Any], name: str) -> str:
     taken = [(x(c) - 6, y(q) - 6, x(c) + 6, y(q) + 6) for c, q, _ in points]
     labels: list[tuple[str, float, float]] = []
     for c, q, v in points:
-        px, py, text = x(c), y(q), f"{v['ratio']:g}"
+        px, py, text = x(c), y(q), f"{v['ratio']:g}" + (" x86" if v["cpu"] == "x86" else "")
         kind = ("f" if v["precision"] == "int8" else "h") + str(_BACKENDS.index(v["backend"]))
         hint = f"pruned {text}, {v['precision']}, {v['backend']}: {c:.4g}, {q:.2f} dB"
         parts.append(_mark(kind, px, py, hint))

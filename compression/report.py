@@ -23,7 +23,7 @@ from edge.compression.cost import macs_per_second, parameters
 from edge.compression.held_out import INPUT, NETWORK, means, open_test_set, score_all, summary
 from edge.compression.pareto import COSTS, draw, front, quality_key
 from edge.compression.report_tables import markdown
-from edge.compression.sweep import Failure, export_all, grid
+from edge.compression.sweep import Exported, Failure, export_all, grid
 from edge.compression.timing import measure_times
 from edge.errors import EdgeError, InputError
 from edge.export.pipeline import ExportOptions, check_options, segment_samples
@@ -40,13 +40,15 @@ Progress = Callable[[str], None]
 class ReportOptions:
     """What `edge-compress report` is asked for. `base`: what all exports share; its formats are the backends.
 
-    files: songs or clips of `data`'s test split; arm: the emulated Python that counts instructions on `cores`;
-    seconds: measuring time of each graph, 0 for none; baselines: what `edge-compress baseline` wrote.
+    cpus: what int8 is chosen for, a variant each; files: songs or clips of `data`'s test split; arm: the emulated
+    Python that counts instructions on `cores`; seconds: measuring time of each graph, 0 for none; baselines: what
+    `edge-compress baseline` wrote.
     """
 
     base: ExportOptions
     ratios: Sequence[float] = (0.0, 0.3, 0.5, 0.7)
     precisions: Sequence[str] = ("fp32", "int8")
+    cpus: Sequence[str] = ("arm64",)
     data: Path | None = None
     files: int = 10
     arm: Path | None = None
@@ -62,7 +64,7 @@ def run(models: Sequence[Model], options: ReportOptions, output: Path, progress:
     Bundles lie in `output/bundles`, scores and counts in `output/scores.jsonl`. What fails is named in the report.
     Raises InputError for options that make no sense, EdgeError where nothing of a model could be exported.
     """
-    for export in grid(options.base, options.ratios, options.precisions):
+    for export in _wanted(options):
         check_options(export)
     baselines = [_read_baseline(path) for path in options.baselines]
     watch, told = Watch(), []
@@ -98,10 +100,10 @@ def write(content: dict[str, Any], output: Path) -> None:
 def _sweep(model: Model, options: ReportOptions, output: Path, progress: Progress) -> dict[str, Any]:
     segment = segment_samples(model, options.base.segment)
     test = open_test_set(model, options.data, options.files) if options.data else None
-    wanted = grid(options.base, options.ratios, options.precisions)
-    bundles, failures = export_all(model, wanted, output / "bundles", progress)
-    if not bundles:
+    exported, failures = export_all(model, _wanted(options), output / "bundles", progress)
+    if not exported:
         raise EdgeError(failures[0].error)
+    bundles = [each.bundle for each in exported]
     backends, store = options.base.formats, output / "scores.jsonl"
     quality = bundles[0].manifest.quality
     macs = macs_per_second(model.network, segment)
@@ -122,7 +124,7 @@ def _sweep(model: Model, options: ReportOptions, output: Path, progress: Progres
             "input": quality.values.get("input"),
         },
         "network": network,
-        "variants": [_variant(bundle, backend) for bundle in bundles for backend in backends],
+        "variants": [_variant(each, backend) for each in exported for backend in backends],
     }
     if test is not None:
         scores = score_all(test, model, bundles, backends, options.threads, store, progress)
@@ -145,7 +147,12 @@ def _sweep(model: Model, options: ReportOptions, output: Path, progress: Progres
     return told
 
 
-def _variant(bundle: Bundle, backend: str) -> dict[str, Any]:
+def _wanted(options: ReportOptions) -> list[ExportOptions]:
+    return grid(options.base, options.ratios, options.precisions, options.cpus)
+
+
+def _variant(exported: Exported, backend: str) -> dict[str, Any]:
+    bundle = exported.bundle
     manifest, graph = bundle.manifest, bundle.manifest.graphs[backend]
     cost, values = manifest.compression, manifest.quality.values
     after, before = values.get(f"after_{backend}"), values.get("before")
@@ -153,6 +160,7 @@ def _variant(bundle: Bundle, backend: str) -> dict[str, Any]:
         "bundle": bundle.path.name,
         "ratio": cost.prune_ratio,
         "precision": manifest.precision,
+        "cpu": None if manifest.precision == "fp32" else exported.options.cpu,
         "backend": backend,
         "recovery": cost.recovery,
         "parameters": cost.parameters.after,
@@ -171,7 +179,10 @@ def _variant(bundle: Bundle, backend: str) -> dict[str, Any]:
 def _count(
     variants: list[dict[str, Any]], bundles: Sequence[Bundle], options: ReportOptions, store: Path, progress: Progress
 ) -> list[Failure]:
-    """Fill in `arm`: by core, instructions by class for one second of audio; a line for each that failed."""
+    """Fill in `arm`: by core, instructions by class for one second of audio; a line for each that failed.
+
+    What was made for another processor is left out.
+    """
     from edge.benchmarks.arm.budget import Case, measure
     from edge.benchmarks.arm.emulator import find_emulator
 
@@ -183,7 +194,7 @@ def _count(
         graph = bundle.graph_path(variant["backend"])
         system = System("arm", "arm", hashlib.sha256(graph.read_bytes()).hexdigest()[:16])
         variant["arm"] = {}
-        for core in options.cores:
+        for core in options.cores if variant["cpu"] in (None, "arm64") else ():
             counts = known.get(system, core)
             if counts is None:
                 progress(f"{variant['bundle']} {variant['backend']}: count instructions on {core}")

@@ -28,7 +28,7 @@ def rows(model: Mapping[str, Any]) -> list[list[str]]:
         table.append(
             [
                 f"{v['ratio']:g}",
-                v["precision"],
+                v["precision"] + (f" for {v['cpu']}" if v["cpu"] else ""),
                 v["backend"],
                 number(v["parameters"], 1e-6, 2),
                 number(v["macs_per_second"], 1e-6, 0),
@@ -39,7 +39,7 @@ def rows(model: Mapping[str, Any]) -> list[list[str]]:
                 number(time.get("run_seconds"), 1e3, 2),
                 _ratio(time.get("speedup_fp32")),
                 _ratio(time.get("speedup_pytorch")),
-                *(number((v["arm"].get(core) or {}).get("total"), 1e-6, 1) for core in cores),
+                *(number(((v.get("arm") or {}).get(core) or {}).get("total"), 1e-6, 1) for core in cores),
                 ", ".join(fronts),
             ]
         )

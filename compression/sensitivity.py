@@ -99,7 +99,8 @@ def scan(
     small, _ = compress(model, options)
     calibration = calibration_audio(model, segment, options.seed)
     lowered = lower(small, segment, backend)  # type: ignore[arg-type]
-    plan = plan_precision(lowered, "int8")
+    example = tuple(torch.zeros(spec.shape) for spec in signature(small, segment).inputs)
+    plan = plan_precision(lowered, "int8", backend, options.cpu, example)
     progress(f"{model.name}: export for {backend}")
     quantize = {"onnx": _onnx, "executorch": _executorch}[backend](small, segment, lowered, plan, calibration)
     mix, target = samples.song() if model.task == "separate" else samples.speech()
@@ -124,6 +125,7 @@ def scan(
         "format": FORMAT,
         "model": model.name,
         "ratio": options.prune,
+        "cpu": options.cpu,
         "backend": backend,
         "metric": told.metric,
         "reference": told.reference,
@@ -199,10 +201,8 @@ def rows(report: Mapping[str, Any]) -> list[list[str]]:
 def notes(report: Mapping[str, Any]) -> list[str]:
     """What the figures mean."""
     fp32 = "" if report["quality_fp32"] is None else f", {report['quality_fp32']:.2f} dB in fp32"
-    return [
-        f"{report['model']}, pruned {report['ratio']:g}, {report['backend']}; SNR against the fp32 graph; quality: "
-        f"{report['metric']} of {report['reference']}{fp32}."
-    ]
+    what = f"{report['model']}, pruned {report['ratio']:g}, {report['backend']} for {report['cpu']}"
+    return [f"{what}; SNR against the fp32 graph; quality: {report['metric']} of {report['reference']}{fp32}."]
 
 
 def write(report: Mapping[str, Any], target: Path) -> None:

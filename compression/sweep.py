@@ -24,6 +24,14 @@ _MEASURING |= {"sweep", "timing"}
 
 
 @dataclass(frozen=True)
+class Exported:
+    """A bundle of the sweep and what was asked for."""
+
+    options: ExportOptions
+    bundle: Bundle
+
+
+@dataclass(frozen=True)
 class Failure:
     """What could not be exported or measured, in one line."""
 
@@ -31,24 +39,28 @@ class Failure:
     error: str
 
 
-def grid(base: ExportOptions, ratios: Sequence[float], precisions: Sequence[str]) -> list[ExportOptions]:
+def grid(
+    base: ExportOptions, ratios: Sequence[float], precisions: Sequence[str], cpus: Sequence[str] = ("arm64",)
+) -> list[ExportOptions]:
     """The options of every bundle of the sweep, unpruned fp32 first where it is among them: the rest is compared to it.
 
-    The other fields are those of `base`; without a ratio nothing is left to recover from.
+    cpus: what int8 is chosen for, a bundle each; fp32 is the same for all. The other fields are those of `base`; where
+    nothing is pruned nothing is left to recover from.
     """
-    pairs = [(ratio, precision) for ratio in sorted(set(ratios)) for precision in precisions]
-    pairs.sort(key=lambda pair: pair != (0.0, "fp32"))
+    kinds = dict.fromkeys((p, cpus[0] if p == "fp32" else cpu) for p in precisions for cpu in cpus)
+    wanted = [(ratio, precision, cpu) for ratio in sorted(set(ratios)) for precision, cpu in kinds]
+    wanted.sort(key=lambda each: each[:2] != (0.0, "fp32"))
+    minutes = base.recover_minutes
     return [
-        dataclasses.replace(
-            base, prune=ratio, precision=precision, recover_minutes=base.recover_minutes if ratio else 0.0
-        )
-        for ratio, precision in pairs
+        dataclasses.replace(base, prune=r, precision=p, cpu=cpu, recover_minutes=minutes if r else 0.0)
+        for r, p, cpu in wanted
     ]
 
 
 def bundle_name(name: str, options: ExportOptions) -> str:
-    """Folder of a bundle in a sweep, such as "enhancer-p50-int8"."""
-    return f"{name}-p{round(1000 * options.prune) / 10:02g}-{options.precision}"
+    """Folder of a bundle in a sweep, such as "enhancer-p50-int8-arm64" and "enhancer-p00-fp32"."""
+    kind = options.precision if options.precision == "fp32" else f"{options.precision}-{options.cpu}"
+    return f"{name}-p{round(1000 * options.prune) / 10:02g}-{kind}"
 
 
 def export_once(model: Model, options: ExportOptions, folder: Path, progress: Progress = lambda _: None) -> Bundle:
@@ -72,12 +84,12 @@ def export_once(model: Model, options: ExportOptions, folder: Path, progress: Pr
 
 def export_all(
     model: Model, wanted: Sequence[ExportOptions], folder: Path, progress: Progress = lambda _: None
-) -> tuple[list[Bundle], list[Failure]]:
+) -> tuple[list[Exported], list[Failure]]:
     """The bundles that could be exported, in order, and a line for each that could not."""
     bundles, failures = [], []
     for options in wanted:
         try:
-            bundles.append(export_once(model, options, folder, progress))
+            bundles.append(Exported(options, export_once(model, options, folder, progress)))
         except EdgeError as error:
             failures.append(Failure(bundle_name(model.name, options), str(error)))
     return bundles, failures

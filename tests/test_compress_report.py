@@ -53,7 +53,7 @@ def swept(songs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, 
     torch.set_num_threads(1)
     output = tmp_path_factory.mktemp("report")
     options = report.ReportOptions(
-        ExportOptions(formats=("onnx",)), (0.5, 0.0), ("fp32", "int8"), songs, files=2, seconds=0.3
+        ExportOptions(formats=("onnx",)), (0.5, 0.0), ("fp32", "int8"), data=songs, files=2, seconds=0.3
     )
     return report.run([separator()], options, output), output, options
 
@@ -152,9 +152,9 @@ def test_a_variant_that_fails_is_named_and_the_rest_goes_on(tmp_path, monkeypatc
     wanted = sweep.grid(ExportOptions(formats=("onnx",), recover_minutes=1.0), [0.9, 0.0], ["int8", "fp32"])
     assert [o.recover_minutes for o in wanted] == [0, 0, 1, 1]
     assert (wanted[0].prune, wanted[0].precision) == (0, "fp32")
-    bundles, failures = sweep.export_all(separator(), wanted, tmp_path)
-    assert [b.name for b in bundles] == ["tiny-p00-fp32", "tiny-p00-int8"]
-    assert [f.what for f in failures] == ["tiny-p90-int8", "tiny-p90-fp32"]
+    exported, failures = sweep.export_all(separator(), wanted, tmp_path)
+    assert [e.bundle.name for e in exported] == ["tiny-p00-fp32", "tiny-p00-int8-arm64"]
+    assert [f.what for f in failures] == ["tiny-p90-int8-arm64", "tiny-p90-fp32"]
 
 
 def test_the_files_say_what_the_report_says(swept):
@@ -185,6 +185,13 @@ def test_the_picture_has_every_graph_once_a_panel(swept):
         for dot in group.iter(f"{name}circle"):
             assert 0 < x + float(dot.get("cx")) < width and 0 < y + float(dot.get("cy")) < height
     assert draw(content) == (output / "pareto.svg").read_text()
+
+
+def test_int8_is_swept_for_each_processor_and_fp32_once():
+    wanted = sweep.grid(ExportOptions(), [0.5], ["fp32", "int8"], ["x86", "arm64"])
+    names = [sweep.bundle_name("m", options) for options in wanted]
+    assert names == ["m-p50-fp32", "m-p50-int8-x86", "m-p50-int8-arm64"]
+    assert sweep.bundle_name("m", ExportOptions(prune=0.325, precision="fp32")) == "m-p32.5-fp32"
 
 
 points = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12)

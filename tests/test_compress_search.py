@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from edge.compression import search, sensitivity
 from edge.compression.int8 import plan_precision
 from edge.compression.search import Trial, find_ratio
 from edge.errors import InputError
+from edge.export.graph import signature
 from edge.export.lower import lower
 from edge.export.pipeline import ExportOptions
 from edge.models.enhancer import Enhancer
@@ -76,7 +78,7 @@ def test_a_search_measures_real_exports(tmp_path, monkeypatch, capsys):
     assert found.ratio == 0 and [t.ratio for t in found.trials] == [0, 0.9]
     sizes = [trial.megabytes for trial in found.trials]
     assert sizes == sorted(sizes, reverse=True)
-    assert sizes[0] == pytest.approx((tmp_path / "tiny-p00-int8" / "model.onnx").stat().st_size / 1e6)
+    assert sizes[0] == pytest.approx((tmp_path / "tiny-p00-int8-arm64" / "model.onnx").stat().st_size / 1e6)
     assert all(0 < trial.rtf < 50 for trial in found.trials)
     assert command.main(["search", "tiny", "--target-mb", "0.001", "-o", str(tmp_path)]) == 2
     assert f"best {sizes[1]:.3g} MB" in capsys.readouterr().err
@@ -89,7 +91,9 @@ def with_transformer() -> Model:
 
 @pytest.mark.parametrize(("make", "segment"), [(with_transformer, 22050), (enhancer, None)])
 def test_the_groups_hold_every_int8_layer_once(make, segment):
-    plan = plan_precision(lower(make().network, segment, "onnx"), "int8")
+    network = make().network
+    example = tuple(torch.zeros(spec.shape) for spec in signature(network, segment).inputs)
+    plan = plan_precision(lower(network, segment, "onnx"), "int8", "onnx", "arm64", example)
     found = sensitivity.groups(plan)
     layers = [layer for group in found.values() for layer in group]
     assert sorted(layers) == sorted(p.name for p in plan if p.precision != "fp32")
@@ -109,8 +113,8 @@ def test_a_bag_keeps_its_members_apart():
 @pytest.mark.parametrize("backend", ["onnx", pytest.param("executorch", marks=pytest.mark.slow)])
 def test_the_scan_measures_each_group_alone(backend, tmp_path, monkeypatch):
     torch.set_num_threads(1)
-    speech = tuple(x[:8000] for x in samples.speech())
-    monkeypatch.setattr(samples, "speech", lambda: speech)
+    speech = tuple(x[:9600] for x in samples.speech())
+    monkeypatch.setattr(sensitivity, "samples", SimpleNamespace(speech=lambda: speech))
     whole = sensitivity.groups
     monkeypatch.setattr(  # three groups are enough
         sensitivity, "groups", lambda plan: {k: v for k, v in whole(plan).items() if k in ("analysis", "dense", "gru")}

@@ -55,6 +55,7 @@ def _add_report(commands: argparse._SubParsersAction) -> None:
     p.add_argument("--ratios", type=_numbers, default=[0.0, 0.3, 0.5, 0.7], metavar="R,...", help="0,0.3,0.5,0.7")
     p.add_argument("--precisions", type=_words, default=["fp32", "int8"], metavar="P,...", help="default: fp32,int8")
     p.add_argument("--backends", type=_words, default=["onnx", "executorch"], metavar="B,...", help="onnx,executorch")
+    p.add_argument("--target", type=_words, default=["arm64"], metavar="T,...", help="of int8: arm64 (default), x86")
     p.add_argument("--data", type=Path, metavar="DIR", help="judge on the test split too (see edge-train data)")
     files = p.add_mutually_exclusive_group()
     files.add_argument("--songs", dest="files", type=positive_int, default=10, metavar="N", help="of it (default: 10)")
@@ -75,6 +76,7 @@ def _add_sensitivity(commands: argparse._SubParsersAction) -> None:
     _add_common(p)
     p.add_argument("--prune", type=float, default=0.0, metavar="RATIO", help="of the network that is scanned")
     p.add_argument("--backend", choices=("onnx", "executorch"), default="onnx", help="default: onnx")
+    p.add_argument("--target", choices=("arm64", "x86"), default="arm64", help="that int8 is chosen for")
     p.add_argument("-o", "--output", type=Path, default=Path("compression"), metavar="DIR", help="default: compression")
 
 
@@ -85,6 +87,7 @@ def _add_search(commands: argparse._SubParsersAction) -> None:
     p.add_argument("--target-mb", type=positive_float, metavar="MB", help="size of every graph file, 1 MB = 1e6 bytes")
     p.add_argument("--target-rtf", type=positive_float, metavar="RTF", help="of every graph, on this machine")
     p.add_argument("--precision", choices=("fp32", "int8"), default="int8", help="default: int8")
+    p.add_argument("--target", choices=("arm64", "x86"), default="arm64", help="that int8 is chosen for")
     p.add_argument("--backends", type=_words, default=["onnx"], metavar="B,...", help="default: onnx")
     p.add_argument("-o", "--output", type=Path, metavar="DIR", help="keep the exports there; a stopped search goes on")
 
@@ -119,6 +122,7 @@ def _report(args: argparse.Namespace) -> None:
         raise InputError("--checkpoint belongs to one MODEL: name it")
     options = ReportOptions(
         base=_options(args, args.backends),
+        cpus=args.target,
         ratios=args.ratios,
         precisions=args.precisions,
         data=args.data,
@@ -141,7 +145,7 @@ def _sensitivity(args: argparse.Namespace) -> None:
     from edge.compression import sensitivity
 
     model = _load(args)
-    options = dataclasses.replace(_options(args, ["onnx"]), prune=args.prune)
+    options = dataclasses.replace(_options(args, ["onnx"]), prune=args.prune, cpu=args.target)
     report = sensitivity.scan(model, options, args.backend, args.output / "bundles", _progress())
     target = args.output / f"sensitivity-{model.name}-{args.backend}.json"
     sensitivity.write(report, target)
@@ -156,7 +160,7 @@ def _search(args: argparse.Namespace) -> None:
     from edge.compression.search import describe, find_ratio
 
     model = _load(args)
-    options = dataclasses.replace(_options(args, args.backends), precision=args.precision)
+    options = dataclasses.replace(_options(args, args.backends), precision=args.precision, cpu=args.target)
     targets = {"target_mb": args.target_mb, "target_rtf": args.target_rtf}
     found = find_ratio(model, options, **targets, threads=args.threads, folder=args.output, progress=_progress())
     lines = [*map(describe, found.trials), f"--prune {found.ratio:g}"]
