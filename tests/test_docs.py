@@ -43,7 +43,7 @@ def test_commands_have_the_options_that_are_shown(document, command, capsys):
     assert command[0] in scripts, f"{document.name} shows an unknown command: {command[0]}"
     module, function = scripts[command[0]].split(":")
     main = getattr(importlib.import_module(module), function)
-    subcommand = command[1:2] if command[0] == "edge-train" else []
+    subcommand = command[1:2] if command[0] in ("edge-train", "edge-compress") else []
     with pytest.raises(SystemExit) as exit:
         main([*subcommand, "--help"])
     assert exit.value.code == 0
