@@ -126,7 +126,7 @@ def test_the_scan_measures_each_group_alone(backend, tmp_path, monkeypatch):
     assert first["weights"] == sum(g["weights"] for g in alone)
     assert {g["group"] for g in alone} == {"analysis", "dense", "gru"}
     snrs = [g["snr_db"] for g in alone]
-    assert snrs == sorted(snrs) and all(10 < snr < 90 for snr in snrs)
+    assert snrs == sorted(snrs) and all(10 < snr < 150 for snr in snrs)  # 200: no difference at all
     assert first["snr_db"] <= snrs[0] + 1  # errors add up
     for g in report["groups"]:
         assert g["loss"] == pytest.approx(report["quality_fp32"] - g["quality"])
