@@ -34,7 +34,7 @@ from edge.bundle import (
     write_bundle,
 )
 from edge.cli.common import enter_workbench, run_command
-from edge.compression.int8 import plan_precision, require_all
+from edge.compression.int8 import KINDS, PlannedLayer, require_all, weighted_layers
 from edge.export.pipeline import GOLDEN_MIN_DB, tool_versions
 from edge.export.to_executorch import to_executorch
 from edge.export.to_onnx import to_onnx
@@ -102,7 +102,13 @@ def _write_bundle(probe: Probe, folder: Path) -> None:
     hop = int(np.prod(probe.shape))
     audio = np.resize(2 * pattern.numpy(), hop).astype(np.float32)  # as compressible as the weights
     example = (torch.from_numpy(audio).reshape(1, -1),)
-    plan = plan_precision(module, probe.precision)
+    # every layer in int8, whatever the policy: the probe measures what the policy weighs
+    plan = [
+        PlannedLayer(name, *KINDS[type(layer)], "", layer.weight.numel())
+        if probe.precision == "int8"
+        else PlannedLayer(name, KINDS[type(layer)][0], "fp32", "", layer.weight.numel())
+        for name, layer in weighted_layers(module)
+    ]
     built = {
         "onnx": to_onnx(module, example, ["audio"], ["enhanced"], plan, [{"audio": audio[None]}]),
         "executorch": to_executorch(module, example, plan, [example]),

@@ -6,16 +6,14 @@ The filterbank keeps its width: its pairs are the signal, not features.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import nn
 
 from edge.compression.groups import ChannelGroup
-from edge.errors import EdgeError
 from edge.models.causal import TimeAttentionTransformer
-from edge.models.enhancer import Enhancer, EnhancerConfig
+from edge.models.enhancer import Enhancer
 
 
 def _layers(model: Enhancer) -> list[TimeAttentionTransformer]:
@@ -59,34 +57,3 @@ def trace_arguments(model: Enhancer) -> dict[str, Any]:
         "ignored_params": [layer.attention.lag_bias for layer in _layers(model)],
         "verbose": False,
     }
-
-
-def pruned_config(model: Enhancer) -> EnhancerConfig:
-    """The config of the model's present widths, so that `Enhancer(pruned_config(m))` takes m's state dict.
-
-    Raises:
-        EdgeError: like layers have come to differ in width, which a config cannot say.
-    """
-
-    def same(name: str, widths: list[int]) -> int:
-        if len(set(widths)) > 1:
-            raise EdgeError(f"{name} differ in width ({widths}): prune them by one ratio")
-        return widths[0]
-
-    heads, layers, decoder = model.config.heads, _layers(model), model.time_decoder
-    return replace(
-        model.config,
-        channels=model.encoder.out_features,
-        growth=same("dense layers", [cast(nn.Conv1d, c).out_channels for c in model.dense.convs]),
-        gru=same(
-            "the GRU's directions",
-            [model.gru.width] + ([model.gru_backward.width] if model.config.bidirectional else []),
-        ),
-        head_dim=same("attention layers", [t.attention.q.out_features // heads for t in layers]),
-        ffn=same("feed-forward layers", [t.linear1.out_features for t in layers]),
-        latent=model.latent.out_features,
-        time_channels=(
-            same("time-domain outer layers", [decoder.conv1.out_channels, decoder.post.out_channels]),
-            same("time-domain inner layers", [decoder.conv2.out_channels, decoder.mid.out_channels]),
-        ),
-    )

@@ -1,8 +1,7 @@
-"""What a pruner is told about a network: its groups of coupled channels."""
+"""What a pruner is told about a network: its groups of coupled channels and its residual branches."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from torch import nn
@@ -17,7 +16,7 @@ class ChannelGroup:
         module: the module where the group is seeded.
         side: "out" or "in", the side of `module` that carries the channels.
         heads: attention heads; the channels are thinned evenly inside each.
-        whole_heads: remove heads whole, and thin the rest only as far as that leaves too many channels.
+        whole_heads: remove heads whole instead.
     """
 
     name: str
@@ -27,12 +26,24 @@ class ChannelGroup:
     whole_heads: bool = False
 
 
-def kept_width(width: int, ratio: float) -> int:
-    """Channels left of `width`: rounded to eighths for vector units where the group is wide enough."""
-    step = 8 if width >= 48 else 4 if width >= 16 else 1
-    return min(width, max(step if width >= 16 else 1, round(width * (1 - ratio) / step) * step))
+@dataclass(frozen=True)
+class Branch:
+    """A residual branch that can be removed as a whole: entry `index` of `owner`; `scale` multiplies its output."""
+
+    name: str
+    owner: nn.ModuleList
+    index: int
+    scale: nn.Parameter
+
+    @property
+    def module(self) -> nn.Module:
+        return self.owner[self.index]
+
+    def remove(self) -> None:
+        """Leave an empty Sequential in its place, which the network skips."""
+        self.owner[self.index] = nn.Sequential()
 
 
-def kept_heads(heads: int, ratio: float) -> int:
-    """Heads left where whole heads are removed; the channels that are still too many are thinned inside them."""
-    return max(1, math.ceil(round(heads * (1 - ratio), 6)))
+def width_step(width: int) -> int:
+    """Widths are multiples of this: of eight, for vector units, where a group is wide enough."""
+    return 8 if width >= 48 else 4 if width >= 16 else 1

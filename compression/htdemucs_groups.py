@@ -1,14 +1,13 @@
 """HT Demucs' groups of coupled channels, each seeded on its single-width side (a gated layer is twice as wide)."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
 import torch_pruning as tp
 from torch import nn
 
-from edge.compression.groups import ChannelGroup, kept_heads
+from edge.compression.groups import Branch, ChannelGroup
 from edge.models.htdemucs import HTDemucs
 from edge.models.transformer import PositionalEmbedding
 
@@ -24,7 +23,8 @@ def prune_seeds(model: HTDemucs) -> Iterator[ChannelGroup]:
             yield ChannelGroup(f"{branch}decoder{i}", decoder[i].conv_tr, "in")
             for part, layer in (("encoder", encoder[i]), ("decoder", decoder[i])):
                 for d, residual in enumerate(layer.dconv.layers if layer.dconv else ()):
-                    yield ChannelGroup(f"{branch}{part}{i}.residual{d}", residual[0], "out")
+                    if len(residual):
+                        yield ChannelGroup(f"{branch}{part}{i}.residual{d}", residual[0], "out")
             if i < depth - 1:
                 yield ChannelGroup(f"{branch}skip{i}", decoder[i].conv_tr, "out")
     if transformed and c.bottom_channels:
@@ -65,16 +65,22 @@ class PositionalEmbeddingPruner(tp.pruner.BasePruningFunc):
     get_in_channels = get_out_channels
 
 
-def settle_heads(model: HTDemucs, ratio: float) -> None:
-    """After pruning: tell every attention, and the config, how many heads are left."""
-    c = model.config
-    if not c.t_layers:
-        return
-    net = model.crosstransformer
-    heads = kept_heads(c.t_heads, ratio)
-    for layer in (*net.layers, *net.layers_t):
-        layer.attention.heads = heads
-    model.config = replace(c, t_heads=heads, t_head_dim=c.t_head_dim or net.dim // c.t_heads)
+def branches(model: HTDemucs) -> Iterator[Branch]:
+    """The residual branches of encoders and decoders that are still there."""
+    for branch, encoder, decoder in (("", model.encoder, model.decoder), ("t", model.tencoder, model.tdecoder)):
+        for part, layers in (("encoder", encoder), ("decoder", decoder)):
+            for i, layer in enumerate(layers):
+                for d, residual in enumerate(layer.dconv.layers if layer.dconv else ()):
+                    if len(residual):
+                        name = f"{branch}{part}{i}.branch{d}"
+                        yield Branch(name, layer.dconv.layers, d, residual[-1].scale)
+
+
+def settle_heads(model: HTDemucs) -> None:
+    """After pruning: tell every attention how many heads are left."""
+    if model.config.t_layers:
+        for layer in (*model.crosstransformer.layers, *model.crosstransformer.layers_t):
+            layer.attention.heads = layer.attention.q.out_features // layer.attention.head_dim
 
 
 def trace_arguments(model: HTDemucs) -> dict[str, Any]:

@@ -1,18 +1,22 @@
-"""The int8 policy: which layers of a lowered graph become int8, and which stay float and why.
+"""The int8 policy: which layers of a lowered graph become int8, how, and why the others do not.
 
-Weights are symmetric int8 per output channel. Linears quantize their activations dynamically, convolutions statically
-from calibration audio; what a lowered module marks with `keep_float` (STFT, norm statistics, first and last
-convolution) stays fp32. Each exporter reports the precision that a layer really got; `require_all` fails where one
-that was asked for stayed float.
+Weights are symmetric int8 per output channel. Where int8 arithmetic pays, Linears quantize their activations
+dynamically and convolutions statically from calibration audio. Where it does not (changing an activation to int8 and
+back costs more than the cheaper products save), the weights alone are stored as int8 and the layer computes in fp32.
+What a lowered module marks with `keep_float` (STFT, norm statistics, first and last convolution) stays fp32.
+Each exporter reports the precision that a layer really got; `require_all` fails where one that was asked for stayed
+float.
 """
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from edge.bundle import LayerRecord
-from edge.errors import EdgeError
+from edge.errors import EdgeError, InputError
 
 KINDS: dict[type[nn.Module], tuple[str, str]] = {
     nn.Linear: ("linear", "int8-dynamic"),
@@ -22,8 +26,43 @@ KINDS: dict[type[nn.Module], tuple[str, str]] = {
 
 
 @dataclass(frozen=True)
+class Exchange:
+    """When int8 arithmetic pays: products saved against the cost of getting into int8 and out again.
+
+    A layer of M multiply-accumulates whose input and output have E elements computes in int8 where
+    M > elements * E + overhead. Measured; see docs/compression.md.
+    """
+
+    elements: float
+    overhead: float
+
+
+NEVER = Exchange(float("inf"), 0)
+# by runtime, processor and kind of layer
+EXCHANGES: dict[tuple[str, str, str], Exchange] = {
+    ("onnx", "arm64", "linear"): Exchange(24, 40_000),
+    ("onnx", "arm64", "conv"): Exchange(24, 40_000),
+    ("onnx", "arm64", "conv_transpose"): NEVER,
+    ("onnx", "x86", "linear"): NEVER,
+    ("onnx", "x86", "conv"): NEVER,
+    ("onnx", "x86", "conv_transpose"): NEVER,
+    ("executorch", "arm64", "linear"): Exchange(0, 0),
+    ("executorch", "arm64", "conv"): Exchange(0, 0),
+    ("executorch", "arm64", "conv_transpose"): Exchange(0, 0),
+    ("executorch", "x86", "linear"): Exchange(0, 0),
+    ("executorch", "x86", "conv"): Exchange(0, 0),
+    ("executorch", "x86", "conv_transpose"): Exchange(0, 0),
+}
+CPUS = ("arm64", "x86")
+WEIGHT_ONLY = "computes in fp32: int8 would cost more than it saves"
+
+
+@dataclass(frozen=True)
 class PlannedLayer:
-    """One weighted layer of a lowered module. precision: "fp32", "int8-dynamic" or "int8-static"."""
+    """One weighted layer of a lowered module.
+
+    precision: "fp32", "int8-dynamic", "int8-static" or "int8-weights".
+    """
 
     name: str
     kind: str
@@ -39,8 +78,17 @@ def weighted_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name, layer
 
 
-def plan_precision(module: nn.Module, precision: str) -> list[PlannedLayer]:
-    """The policy applied to a lowered module; precision is "fp32" or "int8"."""
+def plan_precision(
+    module: nn.Module, precision: str, backend: str, cpu: str, example: tuple[torch.Tensor, ...]
+) -> list[PlannedLayer]:
+    """The policy applied to a lowered module.
+
+    precision: "fp32" or "int8". backend: "onnx" or "executorch". cpu: "arm64" or "x86", what the graph is for.
+    example: inputs of the module, for the shapes.
+    """
+    if cpu not in CPUS:
+        raise InputError(f"unknown target {cpu!r}; known: {', '.join(CPUS)}")
+    work = _layer_work(module, example) if precision == "int8" else {}
     plan = []
     for name, layer in weighted_layers(module):
         kind, asked = KINDS[type(layer)]
@@ -49,8 +97,31 @@ def plan_precision(module: nn.Module, precision: str) -> list[PlannedLayer]:
             asked, reason = "fp32", ""
         elif reason:
             asked = "fp32"
+        else:
+            exchange, (macs, elements) = EXCHANGES[backend, cpu, kind], work[name]
+            if not macs > exchange.elements * elements + exchange.overhead:
+                asked, reason = "int8-weights", WEIGHT_ONLY
         plan.append(PlannedLayer(name, kind, asked, reason, layer.weight.numel()))
     return plan
+
+
+def _layer_work(module: nn.Module, example: tuple[torch.Tensor, ...]) -> dict[str, tuple[int, int]]:
+    """(multiply-accumulates, elements in and out) of every weighted layer in one run, summed over its calls."""
+    meta = copy.deepcopy(module).to("meta")
+    found: dict[str, tuple[int, int]] = {}
+
+    def note(name: str, layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        macs, elements = found.get(name, (0, 0))
+        positions = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
+        channels = layer.in_channels if isinstance(layer, nn.ConvTranspose2d) else layer.weight.shape[0]
+        macs += positions.numel() // int(channels) * layer.weight.numel()  # type: ignore[operator]
+        found[name] = macs, elements + inputs[0].numel() + output.numel()
+
+    for name, layer in weighted_layers(meta):
+        layer.register_forward_hook(lambda m, x, y, n=name: note(n, m, x, y))
+    with torch.no_grad():
+        meta(*(torch.empty_like(x, device="meta") for x in example))
+    return found
 
 
 def require_all(plan: list[PlannedLayer], achieved: Mapping[str, str], graph: str) -> list[LayerRecord]:

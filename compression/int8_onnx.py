@@ -1,12 +1,16 @@
-"""int8 for ONNX Runtime: dynamic MatMulInteger for Linears, static QDQ convolutions, by its own quantizers."""
+"""int8 for ONNX Runtime: dynamic MatMulInteger for Linears and static QDQ convolutions by its own quantizers, and
+weights that are only stored as int8: Cast and Mul, which the runtime folds into fp32 weights when it loads the graph
+(it would run a DequantizeLinear at every inference).
+"""
 
 import logging
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -87,7 +91,37 @@ def quantize_onnx(
             quantized = onnx.load(source)
     finally:
         logging.getLogger().setLevel(level)
+    store_int8(quantized, {n for n, layer in nodes.items() if asked.get(layer) == "int8-weights"})
     return quantized, achieved_precision(quantized, nodes)
+
+
+def store_int8(model: onnx.ModelProto, nodes: Collection[str]) -> None:
+    """Replace the fp32 weights of these nodes by int8 ones and their decoding, in place."""
+    constants = {i.name: i for i in model.graph.initializer}
+    decoders = []
+    for node in model.graph.node:
+        if node.name.removesuffix("_MatMul") not in nodes:  # the dynamic quantizer splits every Gemm
+            continue
+        name = node.input[1]
+        weight = numpy_helper.to_array(constants[name])
+        axis = _output_axis(node)
+        rest = tuple(i for i in range(weight.ndim) if i != axis)
+        scale = np.maximum(np.abs(weight).max(axis=rest, keepdims=True) / 127, np.finfo(np.float32).tiny)
+        stored = [np.round(weight / scale).astype(np.int8), scale.astype(np.float32)]
+        names = [f"{name}_int8", f"{name}_scale"]
+        model.graph.initializer.extend(numpy_helper.from_array(a, n) for a, n in zip(stored, names, strict=True))
+        model.graph.initializer.remove(constants[name])
+        cast = onnx.helper.make_node("Cast", [names[0]], [f"{name}_cast"], to=onnx.TensorProto.FLOAT)
+        decoders += [cast, onnx.helper.make_node("Mul", [f"{name}_cast", names[1]], [name])]
+    others = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*decoders, *others])
+
+
+def _output_axis(node: onnx.NodeProto) -> int:
+    if node.op_type == "Gemm":
+        return 0 if any(a.name == "transB" and a.i for a in node.attribute) else 1
+    return {"Conv": 0, "ConvTranspose": 1, "MatMul": 1}[node.op_type]
 
 
 def achieved_precision(model: onnx.ModelProto, nodes: Mapping[str, str]) -> dict[str, str]:
@@ -106,8 +140,11 @@ def achieved_precision(model: onnx.ModelProto, nodes: Mapping[str, str]) -> dict
         elif node.op_type in _WEIGHTED:
             source = producer.get(weight)
             if source is not None and source.op_type == "DequantizeLinear":
-                is_int8 = types.get(source.input[0]) == onnx.TensorProto.INT8
+                is_int8, precision = types.get(source.input[0]) == onnx.TensorProto.INT8, "int8-static"
+            elif source is not None and source.op_type == "Mul":
+                cast = producer[source.input[0]]
+                is_int8, precision = types.get(cast.input[0]) == onnx.TensorProto.INT8, "int8-weights"
             else:
-                is_int8 = False
-            achieved[layer] = "int8-static" if is_int8 else "fp32"
+                is_int8, precision = False, ""
+            achieved[layer] = precision if is_int8 else "fp32"
     return achieved

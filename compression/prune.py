@@ -1,20 +1,25 @@
-"""Structured pruning: whole channels leave, so that the network is smaller on any runtime.
+"""Structured pruning: whole channels, heads and residual branches leave, so that the network is smaller anywhere.
 
-torch-pruning's DependencyGraph (Fang et al. 2023, arXiv:2301.12900) finds what is coupled; importance is the group's
-weight magnitude; every group loses the same share.
+torch-pruning's DependencyGraph (Fang et al. 2023, arXiv:2301.12900) finds what is coupled and removes it. What is
+removed is decided over the whole network at once, from the output energy that goes with each channel on real audio
+(`importance`), from what it costs (`workload`), and from floors (`allocate`).
 """
 
 import copy
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch_pruning as tp
-from torch import nn
+from torch import Tensor, nn
 
 from edge.compression import enhancer_groups, htdemucs_groups
-from edge.compression.groups import ChannelGroup, kept_heads, kept_width
+from edge.compression.allocate import Allocation, Candidate, Use, allocate
+from edge.compression.groups import Branch, ChannelGroup, width_step
+from edge.compression.importance import calibration_clips, mean_squares
+from edge.compression.workload import workload
 from edge.errors import EdgeError, InputError
 from edge.models.bag import Bag
 from edge.models.enhancer import Enhancer
@@ -25,7 +30,7 @@ MAX_RATIO = 0.9
 
 @dataclass(frozen=True)
 class PruneResult:
-    """The pruned copy, and the width of every channel group before and after."""
+    """The pruned copy, and the width of every channel group before and after (of a branch: 1 and 1 or 0)."""
 
     model: nn.Module
     widths: dict[str, tuple[int, int]]
@@ -37,77 +42,134 @@ def check_ratio(ratio: float) -> None:
         raise InputError(f"the prune ratio must lie between 0 and {MAX_RATIO}, not {ratio}")
 
 
-def prune(model: nn.Module, ratio: float) -> PruneResult:
-    """Remove about `ratio` of the channels of an HTDemucs or Enhancer; the model given stays as it is.
+def prune(model: nn.Module, ratio: float, clips: Sequence[Tensor] | None = None) -> PruneResult:
+    """Thin an HTDemucs or Enhancer to what uniformly removing `ratio` of all channels would leave; a copy is returned.
 
-    ratio: in [0, 0.9]; parameters and MACs fall by about 1 - (1 - ratio)^2. Raises InputError for another ratio.
+    At most (1 - ratio)^2 of the prunable work and weights stay (floors permitting), distributed so that as much of
+    the output as possible is kept; no group falls below half of its uniform share.
+
+    ratio: in [0, 0.9]. clips: inputs for the model's forward, to judge the channels by (default: shipped recordings).
+    Raises InputError for another ratio.
     """
     check_ratio(ratio)
     if isinstance(model, Bag):
-        results = [prune(member, ratio) for member in model.models]
+        results = [prune(member, ratio, clips) for member in model.models]
         widths = {f"{i}.{k}": v for i, result in enumerate(results) for k, v in result.widths.items()}
         return PruneResult(Bag([result.model for result in results]).eval(), widths)  # type: ignore[list-item]
     model = copy.deepcopy(model).train(False).requires_grad_(True)
     widths = {}
     if ratio:
-        groups, trace = _recipe(model)
-        graph = tp.DependencyGraph()
-        with torch.inference_mode(False), torch.enable_grad():  # the dependencies are read off the autograd graph
-            graph.build_dependency(model, **trace)
-        importance = tp.importance.GroupMagnitudeImportance(p=2)
-        for group in list(groups(model)):
-            widths[group.name] = _prune_group(graph, group, ratio, importance)
-        _settle(model, ratio)
+        with torch.inference_mode(False), torch.enable_grad():  # dependencies are read off the autograd graph
+            widths = _prune(model, ratio, clips or calibration_clips(model))
     model.zero_grad()
     return PruneResult(model.eval(), widths)
 
 
-def _recipe(model: nn.Module) -> tuple[Callable[[Any], Iterator[ChannelGroup]], dict[str, Any]]:
+def _prune(model: nn.Module, ratio: float, clips: Sequence[Tensor]) -> dict[str, tuple[int, int]]:
+    groups, branches, trace = _recipe(model)
+    graph = tp.DependencyGraph()
+    graph.build_dependency(model, **trace)
+    scorer = tp.importance.GroupTaylorImportance(group_reduction="max", normalizer=None, multivariable=True)
+    coupled = [_coupled(graph, group) for group in groups]
+
+    def scores() -> list[Tensor]:
+        each = [scorer(group) for group in coupled]
+        if any(score is None or len(score) != _width(graph, g) for score, g in zip(each, groups, strict=True)):
+            raise EdgeError("pruning: a group of channels has no importance of its own width")
+        return each + [(b.scale * b.scale.grad).sum().reshape(1) for b in branches]
+
+    energy = mean_squares(model, clips, scores)
+    names = {module: name for name, module in model.named_modules()}
+    candidates = [
+        _group_candidate(graph, group, parts, score, ratio, names)
+        for group, parts, score in zip(groups, coupled, energy, strict=False)
+    ]
+    candidates += _branch_candidates(branches, energy[len(groups) :], ratio, names)
+    allocation = allocate(candidates, workload(model), (1 - ratio) ** 2)
+    widths = {}
+    for group, candidate in zip(groups, candidates, strict=False):
+        widths[group.name] = _remove(graph, group, candidate, allocation)
+    for branch in branches:
+        widths[branch.name] = (1, allocation.kept[branch.name])
+        if not allocation.kept[branch.name]:
+            branch.remove()
     if isinstance(model, HTDemucs):
-        return htdemucs_groups.prune_seeds, htdemucs_groups.trace_arguments(model)
+        htdemucs_groups.settle_heads(model)
+    return widths
+
+
+def _recipe(model: nn.Module) -> tuple[list[ChannelGroup], list[Branch], dict[str, Any]]:
+    if isinstance(model, HTDemucs):
+        groups: Callable[[Any], Iterator[ChannelGroup]] = htdemucs_groups.prune_seeds
+        return list(groups(model)), list(htdemucs_groups.branches(model)), htdemucs_groups.trace_arguments(model)
     if isinstance(model, Enhancer):
-        return enhancer_groups.prune_seeds, enhancer_groups.trace_arguments(model)
+        return list(enhancer_groups.prune_seeds(model)), [], enhancer_groups.trace_arguments(model)
     raise TypeError(f"no channel groups known for {type(model).__name__}")
 
 
-def _settle(model: nn.Module, ratio: float) -> None:
-    """What follows from the new widths beside the layers themselves."""
-    if isinstance(model, HTDemucs):
-        htdemucs_groups.settle_heads(model, ratio)
-    elif isinstance(model, Enhancer):
-        model.config = enhancer_groups.pruned_config(model)
-
-
-def _prune_group(
-    graph: tp.DependencyGraph, group: ChannelGroup, ratio: float, importance: tp.importance.Importance
-) -> tuple[int, int]:
+def _width(graph: tp.DependencyGraph, group: ChannelGroup) -> int:
     pruner = graph.get_pruner_of_module(group.module)
-    out = group.side == "out"
-    width = pruner.get_out_channels(group.module) if out else pruner.get_in_channels(group.module)
-    function = pruner.prune_out_channels if out else pruner.prune_in_channels
-    score = importance(graph.get_pruning_group(group.module, function, idxs=list(range(width))))
-    if score is None or len(score) != width:
-        raise EdgeError(f"pruning: group {group.name} has no importance of its own width {width}")
-    keep = _kept_channels(score, group, ratio)
-    drop = [i for i in range(width) if i not in keep]
-    if not drop:
-        return width, width
-    coupled = graph.get_pruning_group(group.module, function, idxs=drop)
-    if not graph.check_pruning_group(coupled):
-        raise EdgeError(f"pruning: group {group.name} would lose all of its channels")
-    coupled.prune()
-    return width, len(keep)
+    return pruner.get_out_channels(group.module) if group.side == "out" else pruner.get_in_channels(group.module)
 
 
-def _kept_channels(score: torch.Tensor, group: ChannelGroup, ratio: float) -> set[int]:
-    """The most important channels: of the whole group, or of each head that stays."""
-    per_head = score.reshape(group.heads, -1)
+def _coupled(graph: tp.DependencyGraph, group: ChannelGroup, channels: list[int] | None = None) -> Any:
+    """Everything that goes with these channels of the group (default: all)."""
+    pruner = graph.get_pruner_of_module(group.module)
+    function = pruner.prune_out_channels if group.side == "out" else pruner.prune_in_channels
+    indices = list(range(_width(graph, group))) if channels is None else channels
+    return graph.get_pruning_group(group.module, function, idxs=indices)
+
+
+def _group_candidate(
+    graph: tp.DependencyGraph, group: ChannelGroup, parts: Any, energy: Tensor, ratio: float, names: dict
+) -> Candidate:
+    per_head = energy.reshape(group.heads, -1)
     heads, width = per_head.shape
     if group.whole_heads:
-        left = kept_heads(heads, ratio)
-        chosen = torch.argsort(per_head.sum(1), descending=True)[:left].tolist()
-        width = kept_width(width, 1 - heads * (1 - ratio) / left)
+        order = torch.argsort(per_head.sum(1), descending=True).tolist()
+        blocks = [[head * width + i for i in range(width)] for head in order]
     else:
-        chosen, width = list(range(heads)), kept_width(width, ratio)
-    best = torch.argsort(per_head, dim=1, descending=True)[:, :width].tolist()
-    return {head * per_head.shape[1] + i for head in chosen for i in best[head]}
+        ranks = torch.argsort(per_head, dim=1, descending=True).tolist()
+        step = width_step(width)
+        ends = sorted({*range(step, width, step), width})
+        starts = [0, *ends[:-1]]
+        blocks = [
+            [head * width + i for head in range(heads) for i in ranks[head][start:end]]
+            for start, end in zip(starts, ends, strict=True)
+        ]
+    uses = []
+    for dependency, indices in parts:
+        layer = dependency.target.module
+        if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)):
+            side = "out" if graph.is_out_channel_pruning_fn(dependency.handler) else "in"
+            pruner = graph.get_pruner_of_module(layer)
+            whole = pruner.get_out_channels(layer) if side == "out" else pruner.get_in_channels(layer)
+            uses.append(Use(names[layer], side, len(indices) / whole))
+    floor = max(1, math.floor(len(blocks) * (1 - ratio) / 2))
+    return Candidate(group.name, blocks, torch.stack([energy[block].sum() for block in blocks]), floor, uses)
+
+
+def _branch_candidates(
+    branches: Sequence[Branch], energy: Sequence[Tensor], ratio: float, names: dict
+) -> list[Candidate]:
+    """At most the share `ratio` of all branches may leave: those that carry most stay in any case."""
+    order = sorted(range(len(branches)), key=lambda i: float(energy[i]), reverse=True)
+    safe = set(order[: math.ceil(len(branches) * (1 - ratio))])
+    found = []
+    for i, (branch, value) in enumerate(zip(branches, energy, strict=True)):
+        layers = [names[m] for m in branch.module.modules() if isinstance(m, (nn.Conv1d, nn.Linear))]
+        found.append(Candidate(branch.name, [[0]], value, int(i in safe), layers=layers))
+    return found
+
+
+def _remove(
+    graph: tp.DependencyGraph, group: ChannelGroup, candidate: Candidate, allocation: Allocation
+) -> tuple[int, int]:
+    width, kept = _width(graph, group), allocation.kept[candidate.name]
+    drop = sorted(i for block in candidate.blocks[kept:] for i in block)
+    if drop:
+        parts = _coupled(graph, group, drop)
+        if not graph.check_pruning_group(parts):
+            raise EdgeError(f"pruning: group {group.name} would lose all of its channels")
+        parts.prune()
+    return width, width - len(drop)

@@ -149,7 +149,7 @@ class ResidualBranch(nn.Module):
 
 
 def residual_branches(dconv: hybrid.DConv | None, target: Target) -> nn.Sequential:
-    return nn.Sequential(*([ResidualBranch(layer, target) for layer in dconv.layers] if dconv else []))
+    return nn.Sequential(*(ResidualBranch(layer, target) for layer in (dconv.layers if dconv else ()) if len(layer)))
 
 
 class Encoder(nn.Module):

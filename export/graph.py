@@ -53,17 +53,23 @@ def signature(model: nn.Module, segment: int | None) -> Signature:
 
 
 def build_graph(
-    model: nn.Module, segment: int | None, target: Target, precision: str, calibration: Sequence[np.ndarray]
+    model: nn.Module,
+    segment: int | None,
+    target: Target,
+    precision: str,
+    calibration: Sequence[np.ndarray],
+    cpu: str = "arm64",
 ) -> BuiltGraph:
     """Lower `model` for `target`, quantize it where precision is "int8", and export it.
 
     calibration: float32 arrays like the graph's first input, for static int8; states are not calibrated (the
-    enhancer's layers all quantize dynamically). Raises EdgeError where a layer misses its planned precision.
+    enhancer's layers all quantize dynamically). cpu: "arm64" or "x86", what int8 is chosen for. Raises EdgeError where
+    a layer misses its planned precision.
     """
     lowered = lower(model, segment, target)
-    plan = plan_precision(lowered, precision)
     names = signature(model, segment)
     example = tuple(torch.zeros(spec.shape) for spec in names.inputs)
+    plan = plan_precision(lowered, precision, target, cpu, example)
     static = any(layer.precision == "int8-static" for layer in plan)
     if static and not calibration:
         raise InputError("static int8 needs calibration audio")

@@ -27,6 +27,7 @@ from edge.bundle import (
 )
 from edge.checkpoints import checkpoint_metadata, load_checkpoint
 from edge.compression.cost import macs_per_second, parameters
+from edge.compression.int8 import CPUS
 from edge.compression.prune import check_ratio, prune
 from edge.errors import EdgeError, InputError
 from edge.export.card import model_card
@@ -49,10 +50,14 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What `edge-export` is asked for. segment: seconds (separators; None: the checkpoint's own)."""
+    """What `edge-export` is asked for.
+
+    segment: seconds (separators; None: the checkpoint's own). cpu: "arm64" or "x86", what int8 is chosen for.
+    """
 
     prune: float = 0.0
     precision: str = "int8"
+    cpu: str = "arm64"
     formats: tuple[str, ...] = ("onnx", "executorch")
     segment: float | None = None
     recover_minutes: float = 0.0
@@ -75,6 +80,8 @@ def check_options(options: ExportOptions) -> None:
     check_formats(options.formats)
     if options.precision not in MIN_PARITY_DB:
         raise InputError(f"unknown precision {options.precision!r}; known: fp32, int8")
+    if options.cpu not in CPUS:
+        raise InputError(f"unknown target {options.cpu!r}; known: {', '.join(CPUS)}")
     check_ratio(options.prune)
     if options.recover_minutes and options.data is None:
         raise InputError("--recover needs training data: give --data DIR (see edge-train data)")
@@ -92,7 +99,14 @@ def export_network(model: Model, options: ExportOptions, output: Path, progress:
     graphs: dict[str, BuiltGraph] = {}
     for target in options.formats:
         progress(f"{name}: export {target} {options.precision}")
-        graphs[target] = build_graph(small, segment, target, options.precision, calibration)  # type: ignore[arg-type]
+        graphs[target] = build_graph(
+            small,
+            segment,
+            target,  # type: ignore[arg-type]
+            options.precision,
+            calibration,
+            options.cpu,
+        )
 
     manifest = _draft(model, small, segment, options, graphs)
     with tempfile.TemporaryDirectory() as folder:

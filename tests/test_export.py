@@ -59,10 +59,16 @@ def test_onnx_bundle(make, precision, tmp_path):
         assert all(layer.precision.startswith("int8") or layer.reason for layer in layers)
         stored = onnx.load(bundle.graph_path("onnx"))
         int8 = sum(np.prod(i.dims) for i in stored.graph.initializer if i.data_type == onnx.TensorProto.INT8)
-        planned = sum(p.weights for p in plan_precision(_lowered(model), "int8") if p.precision != "fp32")
+        planned = sum(p.weights for p in plan(_lowered(model), "onnx", manifest.segment) if p.precision != "fp32")
         assert int8 >= planned  # every weight asked for is stored as int8
     else:
         assert {layer.precision for layer in layers} == {"fp32"}
+
+
+def plan(lowered, backend, segment=None, cpu="arm64"):
+    example = torch.zeros(1, 2, segment) if segment else torch.zeros(1, 192)
+    states = [] if segment else list(lowered.init_state().values())
+    return plan_precision(lowered, "int8", backend, cpu, (example, *states))
 
 
 def _lowered(model: Model):
@@ -122,10 +128,10 @@ def test_executorch_int8_stays_on_the_layers_asked_for():
 
     segment = 16384
     lowered = lower(separator().network, segment, "executorch")
-    plan = plan_precision(lowered, "int8")
+    planned = plan(lowered, "executorch", segment)
     audio = torch.randn(1, 2, segment, generator=torch.Generator().manual_seed(0)) * 0.3
-    quantized, achieved = quantize_pt2e(lowered, plan, (audio,), [(audio,)])
-    require_all(plan, achieved, "graph")
+    quantized, achieved = quantize_pt2e(lowered, planned, (audio,), [(audio,)])
+    require_all(planned, achieved, "graph")
     for node in quantized.graph.nodes:
         if "quantized_decomposed.dequantize_per_tensor" not in str(node.target):
             continue
@@ -151,12 +157,41 @@ def test_segment_option_and_states(tmp_path):
 
 
 def test_a_layer_that_stays_float_fails_the_export():
-    plan = plan_precision(lower(enhancer().network, None, "onnx"), "int8")
-    achieved = {p.name: p.precision for p in plan}
-    assert len(require_all(plan, achieved, "g")) == len(plan)
-    achieved[plan[3].name] = "fp32"
-    with pytest.raises(EdgeError, match=plan[3].name):
-        require_all(plan, achieved, "g")
+    planned = plan(lower(enhancer().network, None, "onnx"), "onnx")
+    achieved = {p.name: p.precision for p in planned}
+    assert len(require_all(planned, achieved, "g")) == len(planned)
+    achieved[planned[3].name] = "fp32"
+    with pytest.raises(EdgeError, match=planned[3].name):
+        require_all(planned, achieved, "g")
+
+
+def test_int8_arithmetic_is_for_layers_that_it_makes_cheaper():
+    """Large products per element that must be converted: int8; small ones: only stored so. On x86: none of them."""
+    lowered = lower(HTDemucs(HTDemucsConfig(segment=Fraction(1))).eval(), 44100, "onnx")
+    arm = {p.name: p for p in plan(lowered, "onnx", 44100)}
+    assert arm["layers.0.linear1"].precision == "int8-dynamic"  # 512 x 2048
+    assert arm["decoder.0.rewrite.value"].precision == "int8-static"  # 384 x 384 x 3 x 3
+    small = arm["encoder.0.dconv.0.narrow"]  # 48 x 6 x 3
+    assert small.precision == "int8-weights" and small.reason
+    assert arm["encoder.0.conv"].precision == "fp32"  # the first convolution
+    assert not any(p.precision in ("int8-static", "int8-dynamic") for p in plan(lowered, "onnx", 44100, "x86"))
+
+
+def test_an_unknown_target_is_refused():
+    with pytest.raises(InputError, match="arm64, x86"):
+        check_options(ExportOptions(cpu="riscv"))
+
+
+def test_weights_stored_as_int8_are_fp32_again_when_loaded(tmp_path):
+    """Their rounding is all that they lose: half a step of each output channel's scale."""
+    model = enhancer()
+    x86 = ExportOptions(precision="int8", cpu="x86", formats=("onnx",))
+    export_network(model, x86, tmp_path / "b")
+    bundle = open_bundle(tmp_path / "b")
+    assert {p.precision for p in bundle.manifest.graphs["onnx"].layers} <= {"int8-weights", "fp32"}
+    assert bundle.manifest.parity["onnx"] > 35
+    stored = onnx.load(bundle.graph_path("onnx"))
+    assert not {"MatMulInteger", "QLinearConv", "DequantizeLinear"} & {n.op_type for n in stored.graph.node}
 
 
 def test_a_graph_that_does_not_match_leaves_no_bundle(tmp_path, monkeypatch):

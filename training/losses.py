@@ -47,16 +47,26 @@ def stft_loss(
 
 
 def enhancer_loss(estimate: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
-    """Negative SNR, soft-limited at 30 dB, plus the STFT loss on signals at a common level: (B, N) -> scalar."""
+    """Negative SNR, soft-limited at 30 dB, plus the STFT loss on signals at a common level: (B, N) -> scalar.
+
+    The SNR counts less where the input's is low: a far voice in a room is no waveform to be had, and the SNR is then
+    best where the voice is gone.
+    """
     level = noisy.square().mean(-1, keepdim=True).sqrt() + 1e-5
-    estimate, clean = estimate / level, clean / level
-    error = (clean - estimate).square().mean(-1)
-    snr = -10 * torch.log10((clean.square().mean(-1) + 1e-4) / (error + 1e-3 * clean.square().mean(-1) + 1e-4))
-    return snr.mean() / 10 + 3 * stft_loss(estimate, clean, (256, 512, 1024), phase=0.3)
+    estimate, clean, noisy = estimate / level, clean / level, noisy / level
+    power = clean.square().mean(-1)
+    snr = 10 * torch.log10((power + 1e-4) / ((clean - estimate).square().mean(-1) + 1e-3 * power + 1e-4))
+    weight = ((sdr(noisy, clean) + 10) / 15).clamp(0.1, 1)
+    return -(weight * snr).mean() / 10 + 2 * stft_loss(estimate, clean, (256, 512, 1024), phase=0.3)
 
 
 def separation_loss(estimate: Tensor, stems: Tensor) -> Tensor:
-    """L1 on waveforms plus the STFT loss: (B, S, C, N) -> scalar."""
-    waveform = (estimate - stems).abs().mean()
+    """Negative SDR of each source, soft-limited at 30 dB below the mixture, plus the STFT loss: (B, S, C, N) -> scalar.
+
+    An L1 loss alone has a dead end: a source that is hard to find is best left out.
+    """
+    floor = 1e-3 * stems.sum(1, keepdim=True).square().mean((2, 3)) + 1e-6
+    power, error = (x.square().mean((2, 3)) for x in (stems, stems - estimate))
+    snr = 10 * torch.log10((power + floor) / (error + floor))
     flat = [x.reshape(-1, x.shape[-1]) for x in (estimate, stems)]
-    return waveform + 0.2 * stft_loss(flat[0], flat[1], (1024, 4096))
+    return -snr.mean() / 10 + 0.5 * stft_loss(flat[0], flat[1], (1024, 4096))

@@ -74,7 +74,7 @@ class SpeechMixer:
         """Augmented training pair: (noisy, clean), float32 (samples,) each; clean is the direct path alone."""
         clean, noise = _varied(self.voice, self.samples, rng), self.noise(rng)
         noisy = clean
-        if self.rooms is not None and rng.random() < 0.5:
+        if self.rooms is not None and rng.random() < 0.35:
             noisy, clean = self._in_room(clean, rng)
             noise = self._in_room(noise, rng)[0] if rng.random() < 0.3 else noise
         snr = rng.uniform(-5, 22) if rng.random() < 0.95 else 50.0

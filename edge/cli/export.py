@@ -16,7 +16,8 @@ EXAMPLES = """\
   edge-export --prune 0.5                                 both shipped models, int8, ONNX and ExecuTorch
   edge-export enhancer --precision fp32 --format onnx -o out
   edge-export htdemucs --checkpoint 955717e8-8726e21a.th --prune 0.5
-  edge-export htdemucs-mini --prune 0.5 --recover 20 --data data
+  edge-export htdemucs-mini --prune 0.4 --recover 20 --data data
+  edge-export htdemucs-mini --target-mb 1                 the smallest ratio whose graphs have at most 1 MB
 """
 
 
@@ -43,7 +44,15 @@ def main(argv: list[str] | None = None) -> int:
         help="weights of the one MODEL given (.th or .safetensors); htdemucs_ft takes it four times",
     )
     parser.add_argument("--prune", type=float, default=0.0, metavar="RATIO", help="share of channels, 0 to 0.9")
+    parser.add_argument("--target-mb", type=positive_float, metavar="MB", help="search the ratio: largest graph file")
+    parser.add_argument("--target-rtf", type=positive_float, metavar="RTF", help="search the ratio: measured here")
     parser.add_argument("--precision", choices=("fp32", "int8"), default="int8", help="default: int8")
+    parser.add_argument(
+        "--target",
+        choices=("arm64", "x86"),
+        default="arm64",
+        help="processor that int8 is chosen for, layer by layer (default: arm64)",
+    )
     parser.add_argument("--format", default="onnx,executorch", help="comma-separated; default: onnx,executorch")
     parser.add_argument("--segment", type=positive_float, metavar="SECONDS", help="separators: audio in one run")
     parser.add_argument("--recover", type=positive_float, metavar="MINUTES", help="training after pruning, on --data")
@@ -57,8 +66,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     enter_workbench("edge-export")
-    from edge.export.pipeline import ExportOptions, check_options, export_model
-    from edge.zoo import NAMES, SHIPPED
+    import torch
+
+    from edge.export.pipeline import ExportOptions, check_options, export_network
+    from edge.zoo import NAMES, SHIPPED, load_model
 
     names = args.models or list(SHIPPED)
     unknown = [name for name in names if name not in NAMES]
@@ -69,6 +80,7 @@ def _run(args: argparse.Namespace) -> None:
     options = ExportOptions(
         prune=args.prune,
         precision=args.precision,
+        cpu=args.target,
         formats=tuple(dict.fromkeys(part.strip() for part in args.format.split(",") if part.strip())),
         segment=args.segment,
         recover_minutes=args.recover or 0.0,
@@ -79,7 +91,14 @@ def _run(args: argparse.Namespace) -> None:
     manifests = []
     with _Steps() as steps:
         for name in dict.fromkeys(names):
-            manifests.append(export_model(name, args.checkpoint, options, args.output / name, steps))
+            torch.manual_seed(args.seed)
+            model, wanted = load_model(name, args.checkpoint), options
+            if args.target_mb or args.target_rtf:
+                from edge.compression.search import find_ratio
+
+                found = find_ratio(model, options, target_mb=args.target_mb, target_rtf=args.target_rtf, progress=steps)
+                wanted = dataclasses.replace(options, prune=found.ratio)
+            manifests.append(export_network(model, wanted, args.output / name, steps))
     if args.json:
         print(json.dumps([dataclasses.asdict(m) for m in manifests], indent=2))
         return

@@ -3,6 +3,8 @@
 A layer works either along frequency, on (B, C, F, T), or along time, on (B, C, T).
 """
 
+from typing import cast
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -49,7 +51,8 @@ class DConv(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for layer in self.layers:
-            x = x + layer(x)
+            if len(cast(nn.Sequential, layer)):  # pruning leaves an empty one in place of a removed branch
+                x = x + layer(x)
         return x
 
 

@@ -52,7 +52,7 @@ class Attention(nn.Module):
 
     def __init__(self, dim: int, heads: int, head_dim: int):
         super().__init__()
-        self.heads = heads
+        self.heads, self.head_dim = heads, head_dim  # pruning removes heads whole: the width of one stays
         self.scale = head_dim**-0.5  # the trained scale: it must not follow a pruned head
         self.q, self.k, self.v = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.out_proj = nn.Linear(dim, dim)

@@ -5,14 +5,22 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from edge.models.hybrid import DConv
 from edge.models.transformer import Attention
 
 
 def fit_widths(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     """Resize every layer of `model` in place to the shapes in `state` (values are left to `load_state_dict`).
 
+    Residual branches that `state` lacks are emptied; attention keeps as many heads as its width holds.
+
     Raises KeyError where `state` lacks a parameter.
     """
+    for prefix, module in list(model.named_modules()):
+        if isinstance(module, DConv):
+            for d in range(len(module.layers)):
+                if f"{prefix}.layers.{d}.0.weight" not in state:
+                    module.layers[d] = nn.Sequential()
     for prefix, module in model.named_modules():
         dot = f"{prefix}." if prefix else ""
         if isinstance(module, Attention):
@@ -20,6 +28,7 @@ def fit_widths(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
             for proj in (module.q, module.k, module.v):
                 _resize(proj, "weight", torch.Size((width // 3, inputs)))
                 _resize(proj, "bias", torch.Size((width // 3,)))
+            module.heads = width // 3 // module.head_dim
             continue
         for name, parameter in list(module.named_parameters(recurse=False)):
             owner = prefix.rpartition(".")[0]
