@@ -69,6 +69,6 @@ def _distillation(student: nn.Module, teacher: nn.Module, data: Path, metadata: 
         return (task.loss(model, example) + task.loss(model, {**example, target: taught})) / 2
 
     def save(path: Path, model: nn.Module) -> None:
-        save_checkpoint(path, model, metadata)
+        save_checkpoint(path, model, metadata, half=True)
 
     return dataclasses.replace(task, model=student, loss=loss, save=save, learning_rate=1e-3)

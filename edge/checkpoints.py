@@ -57,11 +57,15 @@ _FIXED_SETTINGS: dict[str, tuple] = {
 _POSITIONAL = ("sources", "audio_channels", "channels", "channels_time", "growth", "nfft")
 
 
-def save_checkpoint(path: Path | str, model: nn.Module, metadata: Mapping[str, str] | None = None) -> None:
-    """Write `model` (HTDemucs or Enhancer, pruned or not) to a safetensors file, atomically."""
+def save_checkpoint(
+    path: Path | str, model: nn.Module, metadata: Mapping[str, str] | None = None, half: bool = False
+) -> None:
+    """Write `model` (HTDemucs or Enhancer, pruned or not) to a safetensors file, atomically; half: in fp16."""
     name = next(n for n, (cls, _) in MODELS.items() if isinstance(model, cls))
     config = json.dumps(dataclasses.asdict(model.config), default=str)  # type: ignore[call-overload]
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    if half:
+        tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
     for key, module in model.named_modules():
         if isinstance(getattr(module, "kept", None), torch.Tensor):
             tensors[f"{key}.kept"] = module.kept.cpu().contiguous()

@@ -122,3 +122,14 @@ def test_bad_files_get_one_line(tmp_path, kind):
         load_any(path, "htdemucs")
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def test_half_precision_files_load_as_fp32(tmp_path):
+    model = HTDemucs(HTDEMUCS_MINI).eval()
+    for name, half in (("whole", False), ("half", True)):
+        save_checkpoint(tmp_path / name, model, half=half)
+    again = load_checkpoint(tmp_path / "half")
+    assert (tmp_path / "half").stat().st_size < 0.51 * (tmp_path / "whole").stat().st_size
+    for ours, theirs in zip(again.parameters(), model.parameters(), strict=True):
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours, theirs, rtol=2**-10, atol=1e-7)

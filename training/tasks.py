@@ -64,7 +64,13 @@ def enhancer_task(data: Path, batch: int = 10, seconds: float = 2.4, learning_ra
         return metrics
 
     return Task(
-        "enhancer", Enhancer(), draw, loss, validate, lambda path, m: save_checkpoint(path, m, notes), learning_rate
+        "enhancer",
+        Enhancer(),
+        draw,
+        loss,
+        validate,
+        lambda path, m: save_checkpoint(path, m, notes, half=True),
+        learning_rate,
     )
 
 
@@ -108,7 +114,7 @@ def separator_task(data: Path, batch: int = 2, seconds: float = 2.0, learning_ra
         draw,
         loss,
         validate,
-        lambda path, m: save_checkpoint(path, m, notes),
+        lambda path, m: save_checkpoint(path, m, notes, half=True),
         learning_rate,
         bf16=True,
     )
