@@ -9,7 +9,7 @@ DATA ?= data
 ARM ?= ../shared/arm
 ANDROID ?= ../shared/android
 
-.PHONY: demo test test-all lint bench benchmarks docs-benchmarks edge-bench.pyz peers eval arm android odd-input readme-table clean
+.PHONY: demo test test-all lint bench benchmarks docs-benchmarks docs-compression edge-bench.pyz peers eval arm android odd-input readme-table clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -55,6 +55,9 @@ eval: $(INSTALLED)
 	$(BIN)/edge-eval enhancer --data $(DATA) -o runs/eval-enhancer --json > docs/results/eval_enhancer.json
 	$(BIN)/edge-eval htdemucs-mini --data $(DATA) -o runs/eval-songs --json > docs/results/eval_htdemucs-mini.json
 	$(BIN)/python -m edge.training.eval_docs docs/evaluation.md docs/results/eval_*.json
+
+docs-compression: $(INSTALLED)
+	$(BIN)/python -m edge.compression.report_docs docs/compression.md docs/results/compression_*.json
 
 docs-benchmarks: $(INSTALLED)
 	$(BIN)/python -m edge.benchmarks.docs
