@@ -78,7 +78,9 @@ def profile_onnx(path: str | Path, threads: int, seconds: float) -> Profile:
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         file = str(bundle.graph_path("onnx"))
-        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            file, options, providers=["CPUExecutionProvider"], disabled_optimizers=["NchwcTransformer"]
+        )
         names = [node.name for node in session.get_inputs()]
         hops = Hops(bundle.manifest, lambda inputs: session.run(None, dict(zip(names, inputs, strict=True))))
         limit = max(2, _MAX_EVENTS // (2 * sum(bundle.manifest.graphs["onnx"].ops.values()) or 1))
