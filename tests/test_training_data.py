@@ -8,12 +8,9 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.checkpoints import save_checkpoint
 from edge.cli.train import main
 from edge.errors import InputError
-from edge.models.enhancer import Enhancer, EnhancerConfig
 from edge.training import rooms, shards, songs, speech
-from edge.training.evaluate import _enhancer, evaluate
 from edge.training.mixing import SongMixer, SpeechMixer, degrade, mix_at_snr, synthetic_noise
 
 
@@ -135,19 +132,6 @@ def test_song_folders_in_the_layout_of_musdb(tmp_path):
     assert stems.shape == (4, 2, 22050) and stems.dtype == np.float32
     with pytest.raises(InputError, match="no songs"):
         SongMixer(tmp_path / "music", "train", 44100)
-
-
-def test_evaluation_reports_the_input_as_it_was_mixed(voice_folders):
-    speech.build_from_folders(voice_folders, voice_folders / "clean", None, voice_folders / "noisy")
-    tiny = Enhancer(EnhancerConfig(channels=16, growth=8, dilations=(1,), gru=16, tat_layers=1, heads=2, head_dim=8))
-    save_checkpoint(voice_folders / "tiny.safetensors", tiny, {})
-    report = _enhancer(tiny.eval(), voice_folders / "speech", clips=3, seconds=1)
-    assert [row["snr_db"] for row in report["rows"]] == ["0", "5", "10"]
-    for row, snr in zip(report["rows"], (0, 5, 10), strict=True):
-        assert row["before"] == pytest.approx(snr, abs=0.3)
-        assert row["gain"] == pytest.approx(row["after"] - row["before"], abs=0.02)
-    with pytest.raises(InputError, match="not a checkpoint of htdemucs-mini"):
-        evaluate("htdemucs-mini", voice_folders, voice_folders / "tiny.safetensors")
 
 
 def test_missing_data_is_one_line_and_exit_2(tmp_path, capsys):

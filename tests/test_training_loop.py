@@ -1,7 +1,6 @@
 """The loop resumes exactly; metrics equal independent formulas; evaluation separates whole songs seamlessly."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from edge.errors import EdgeError, InputError
-from edge.training.evaluate import separate, table
 from edge.training.loop import Schedule, Task, train
 from edge.training.losses import enhancer_loss, sdr, separation_loss, si_sdr
 
@@ -104,23 +102,3 @@ def test_losses_are_least_at_the_target_and_have_gradients_in_silence():
     separation_loss(estimate, stems).backward()
     assert torch.isfinite(estimate.grad).all()
     assert separation_loss(stems, stems) < separation_loss(estimate, stems)
-
-
-@pytest.mark.parametrize("length", [100, 1000, 4097, 12345])
-def test_whole_songs_are_put_together_without_seams(length):
-    class Split(nn.Module):
-        config = SimpleNamespace(segment_samples=1000, sources=("a", "b"))
-
-        def forward(self, mix):
-            return torch.stack([0.25 * mix, 0.75 * mix], 1)
-
-    mix = torch.randn(2, length, generator=torch.Generator().manual_seed(length))
-    mix = mix - mix.mean()
-    stems = separate(Split(), mix)
-    assert torch.allclose(stems[0], 0.25 * mix, atol=1e-5) and torch.allclose(stems.sum(0), mix, atol=1e-5)
-
-
-def test_the_table_shows_every_row():
-    rows = [{"snr_db": "5", "before": 5.0, "after": 12.5, "gain": 7.5}]
-    text = table({"metric": "SI-SDR", "rows": rows, "mean": {"before": 5.0, "after": 12.5, "gain": 7.5}})
-    assert text.splitlines()[2] == "| 5 | 5.00 | 12.50 | +7.50 |" and text.splitlines()[3].startswith("| mean |")

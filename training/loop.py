@@ -54,7 +54,7 @@ class Schedule:
 
 
 def train(task: Task, out: Path, schedule: Schedule, resume: bool = False, device: str = "auto") -> dict[str, float]:
-    """Train `task`, writing `out/state.pt` (to resume) and `out/NAME.safetensors` (EMA weights, in fp16 where the task saves so).
+    """Train `task`, writing `out/state.pt` (to resume) and `out/NAME.safetensors` (EMA weights).
 
     A run given in steps and resumed at any step ends with the same weights as an uninterrupted one.
     Returns the last validation metrics. Raises InputError when `out` holds a run and `resume` is false, or the

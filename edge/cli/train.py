@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -47,13 +46,6 @@ def parser() -> argparse.ArgumentParser:
     again.add_argument("--checkpoint", type=Path, help="the unpruned weights (default: the shipped ones)")
     again.add_argument("--threads", type=int)
     again.add_argument("--seed", type=int, default=0)
-
-    evaluate = commands.add_parser("eval", help="measure a checkpoint on held-out data")
-    evaluate.add_argument("model", choices=["enhancer", "htdemucs-mini"])
-    evaluate.add_argument("--data", type=Path, default=Path("data"))
-    evaluate.add_argument("--checkpoint", type=Path, help="safetensors file (default: the shipped weights)")
-    evaluate.add_argument("--threads", type=int)
-    evaluate.add_argument("--json", action="store_true", help="print one JSON object")
     return top
 
 
@@ -61,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     args = parser().parse_args(argv)
     try:
-        return {"data": _data, "eval": _evaluate, "recover": _recover}.get(args.command, _train)(args)
+        return {"data": _data, "recover": _recover}.get(args.command, _train)(args)
     except EdgeError as error:
         print(f"edge-train: {error}", file=sys.stderr)
         return error.exit_code
@@ -127,18 +119,6 @@ def _recover(args: argparse.Namespace) -> int:
     options = {"seed": args.seed, "out": args.out, "resume": args.resume, "notes": notes}
     recover(small, model.network, args.data, args.minutes, args.prune, **options)
     print(f"weights: {args.out / (args.model + '.safetensors')}")
-    return 0
-
-
-def _evaluate(args: argparse.Namespace) -> int:
-    import torch
-
-    from edge.training import evaluate
-
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    report = evaluate.evaluate(args.model, args.data, args.checkpoint)
-    print(json.dumps(report) if args.json else evaluate.table(report))
     return 0
 
 
