@@ -53,11 +53,13 @@ class Allocation:
     weights: float
 
 
-def allocate(candidates: Sequence[Candidate], workload: Workload, budget: float) -> Allocation:
-    """Choose blocks so that at most `budget` (0 to 1) of the prunable work and weights are left, floors permitting."""
+def allocate(candidates: Sequence[Candidate], workload: Workload, width: float) -> Allocation:
+    """Choose blocks so that no more work and weights are left than if every width were `width` (0 to 1) of what it is,
+    floors permitting."""
     touched = {u.layer for c in candidates for u in c.uses} | {name for c in candidates for name in c.layers}
     left = _Left(candidates, workload, touched)
     costs = [_block_costs(c, workload, left) for c in candidates]
+    budget = left.uniform(width)
     best: tuple[float, Allocation] | None = None
     for mixture in _MIXTURES:
         prices = [
@@ -102,6 +104,18 @@ class _Left:
             work, weights = work + more_work, weights + more_weights
         return work, weights
 
+    def uniform(self, width: float) -> tuple[float, float]:
+        """The shares that are left where every prunable side of every layer keeps `width` of its channels."""
+        work = weights = 0.0
+        for name, layer in self.layers.items():
+            sides = [
+                1 - (1 - width) * min(1.0, sum(share for _, share, _ in self.uses.get((name, side), ())))
+                for side in ("in", "out")
+            ]
+            more_work, more_weights = layer.left(*sides)
+            work, weights = work + more_work, weights + more_weights
+        return work / self.total_work, weights / self.total_weights
+
     def __call__(self, kept: Mapping[str, int]) -> tuple[float, float]:
         work, weights = self._sum(kept)
         return work / self.total_work, weights / self.total_weights
@@ -124,9 +138,10 @@ def _cheapest_that_fits(
     candidates: Sequence[Candidate],
     values: Sequence[Tensor],
     left: Callable[[Mapping[str, int]], tuple[float, float]],
-    budget: float,
+    budget: tuple[float, float],
 ) -> Allocation:
-    """The largest set of blocks worth at least some price that fits the budget; blocks of one group go in order."""
+    """The largest set of blocks worth at least some price that fits the budget (work, weights); blocks of one group go
+    in order."""
 
     def at(price: float) -> Allocation:
         kept = {}
@@ -141,7 +156,7 @@ def _cheapest_that_fits(
     while high - low > 1:
         middle = (low + high) // 2
         found = at(prices[middle])
-        if max(found.work, found.weights) > budget:
+        if found.work > budget[0] or found.weights > budget[1]:
             low = middle
         else:
             high = middle

@@ -19,8 +19,8 @@ from edge import samples
 from edge.models.enhancer import Enhancer
 from edge.models.htdemucs import HTDemucs
 
-_CLIPS, _CLIP_SECONDS = 4, 2.0
-_PROBES = 6
+_CLIPS, _CLIP_SECONDS = 6, 2.0
+_PROBES = 5
 _QUIETEST = 0.03  # of the loudest output's RMS: a silent source does not count without bound
 
 
@@ -30,8 +30,10 @@ def calibration_clips(model: nn.Module) -> list[Tensor]:
     The speech plays backwards: alike in everything that counts, but not the recording on which quality is measured.
     """
     if isinstance(model, HTDemucs):
-        audio, _ = samples.read("music_real.ogg")
-        audio = np.resize(audio, (model.config.audio_channels, audio.shape[1])) / audio.std()
+        # every source must be heard in them, or what makes it would be taken for worthless
+        parts = [samples.read(name)[0] for name in ("music_rendered.ogg", "music_real.ogg")]
+        audio = np.concatenate([part / part.std() for part in parts], axis=1)
+        audio = np.resize(audio, (model.config.audio_channels, audio.shape[1]))
         length = min(int(_CLIP_SECONDS * model.config.samplerate), model.config.segment_samples)
     else:
         config = cast(Enhancer, model).config

@@ -45,8 +45,8 @@ def check_ratio(ratio: float) -> None:
 def prune(model: nn.Module, ratio: float, clips: Sequence[Tensor] | None = None) -> PruneResult:
     """Thin an HTDemucs or Enhancer to what uniformly removing `ratio` of all channels would leave; a copy is returned.
 
-    At most (1 - ratio)^2 of the prunable work and weights stay (floors permitting), distributed so that as much of
-    the output as possible is kept; no group falls below half of its uniform share.
+    Products and weights then fall by about 1 - (1 - ratio)^2, activations by `ratio`; what is left is distributed so
+    that as much of the output as possible is kept. No group falls below half of its uniform share.
 
     ratio: in [0, 0.9]. clips: inputs for the model's forward, to judge the channels by (default: shipped recordings).
     Raises InputError for another ratio.
@@ -85,7 +85,7 @@ def _prune(model: nn.Module, ratio: float, clips: Sequence[Tensor]) -> dict[str,
         for group, parts, score in zip(groups, coupled, energy, strict=False)
     ]
     candidates += _branch_candidates(branches, energy[len(groups) :], ratio, names)
-    allocation = allocate(candidates, workload(model), (1 - ratio) ** 2)
+    allocation = allocate(candidates, workload(model), 1 - ratio)
     widths = {}
     for group, candidate in zip(groups, candidates, strict=False):
         widths[group.name] = _remove(graph, group, candidate, allocation)
