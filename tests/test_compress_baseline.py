@@ -147,7 +147,9 @@ def test_the_convolutions_of_a_fresh_separator_are_as_loud_as_those_made_so_narr
     compared = 0
     for name, layer in narrow.named_modules():
         if isinstance(layer, (torch.nn.Conv1d, torch.nn.Conv2d)) and layer.weight.numel() > 1000 and name in fresh:
-            if fresh[name].weight.shape[1:] == layer.weight.shape[1:]:
+            ours, theirs = fresh[name].weight, layer.weight
+            if ours.numel() > 500:  # a spread that few weights tell means nothing
                 compared += 1
-                assert 0.85 < fresh[name].weight.std() / layer.weight.std() < 1.18, name
+                expected = theirs.std() * (theirs[0].numel() / ours[0].numel()) ** 0.25
+                assert 0.8 < ours.std() / expected < 1.25, name
     assert compared
