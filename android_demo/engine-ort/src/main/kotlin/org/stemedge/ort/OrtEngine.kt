@@ -32,6 +32,8 @@ class OrtEngine : Engine {
             val session = SessionOptions().use { options ->
                 options.setIntraOpNumThreads(threads)
                 options.setInterOpNumThreads(1)
+                // as edge-run does: int8 rounds otherwise where the float parts before it are computed otherwise
+                options.addConfigEntry("optimization.disable_specified_optimizers", "NchwcTransformer")
                 options.setSessionLogLevel(OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL) // failures come as exceptions
                 OrtEnvironment.getEnvironment().createSession(file.path, options)
             }
