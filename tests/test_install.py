@@ -101,15 +101,16 @@ def test_bundles_run_and_are_measured(device, enhancer_path, separator_path, tmp
     assert all(result["rtf"] > 0 for result in results)
 
 
-@pytest.mark.parametrize("command", ["edge-export", "edge-demo"])
+@pytest.mark.parametrize("command", ["edge-export", "edge-demo", "edge-compress search enhancer --target-mb 1"])
 def test_commands_of_the_workbench_say_in_one_line_what_to_install(device, command, tmp_path):
-    done = run(device / command, code=2, cwd=tmp_path)
+    name, *arguments = command.split()
+    done = run(device / name, *arguments, code=2, cwd=tmp_path)
     assert done.stderr.count("\n") == 1
     assert 'pip install "stem-edge[export]"' in done.stderr
     assert not list(tmp_path.iterdir())
 
 
 def test_training_says_what_to_install(device, tmp_path):
-    done = run(device / "edge-train", "eval", "enhancer", code=2, cwd=tmp_path)
+    done = run(device / "edge-train", "enhancer", "--out", "run", "--steps", "1", code=2, cwd=tmp_path)
     assert "stem-edge[training]" in done.stderr
     assert "Traceback" not in done.stderr
