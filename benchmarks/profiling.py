@@ -18,6 +18,7 @@ from typing import Any
 
 from edge.bundle import open_bundle
 from edge.runtime.graphs import import_backend
+from edge.runtime.onnx_backend import Onnx
 
 KINDS = {
     "convolution": "Conv ConvTranspose ConvInteger QLinearConv FusedConv",
@@ -67,28 +68,17 @@ def profile_onnx(path: str | Path, threads: int, seconds: float) -> Profile:
     """Run the ONNX graph of a bundle for about `seconds` under the profiler."""
     bundle = open_bundle(Path(path))
     import_backend("onnx")
-    import onnxruntime
-
     from edge.benchmarks.worker import Hops
 
     with tempfile.TemporaryDirectory() as folder:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 4
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        file = str(bundle.graph_path("onnx"))
-        session = onnxruntime.InferenceSession(
-            file, options, providers=["CPUExecutionProvider"], disabled_optimizers=["NchwcTransformer"]
-        )
-        names = [node.name for node in session.get_inputs()]
-        hops = Hops(bundle.manifest, lambda inputs: session.run(None, dict(zip(names, inputs, strict=True))))
+        graph = Onnx(str(bundle.graph_path("onnx")), threads, str(Path(folder) / "profile"))
+        hops = Hops(bundle.manifest, graph.run)
         limit = max(2, _MAX_EVENTS // (2 * sum(bundle.manifest.graphs["onnx"].ops.values()) or 1))
         started, runs = time.perf_counter(), 0
         while runs < 2 or (time.perf_counter() - started < seconds and runs < limit):
             hops.run(1)
             runs += 1
-        events = json.loads(Path(session.end_profiling()).read_text())
+        events = json.loads(Path(graph.session.end_profiling()).read_text())
     return summarise(events)
 
 

@@ -85,14 +85,19 @@ def write_json(content: Content, target: Path | None) -> None:
         temporary.write_text(text)
 
 
-def load(path: Path) -> Content:
-    """Read a report; InputError where it is none, or of another major version."""
+def read_json(path: Path) -> Any:
+    """What the JSON file `path` holds; InputError where it cannot be read."""
     try:
-        found = json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
     except ValueError as error:
         raise InputError(f"{path} is no JSON ({error})") from error
+
+
+def load(path: Path) -> Content:
+    """Read a report; InputError where it is none, or of another major version."""
+    found = read_json(path)
     version = found.get("schema_version") if isinstance(found, dict) else None
     if not isinstance(version, str) or any(not isinstance(found.get(key), dict | list) for key in REQUIRED):
         raise InputError(f"{path} is no report of edge-bench (see report.schema.json)")

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from edge.compression.workload import Workload
+from edge.compression.workload import LayerWork
+
+Workload = Mapping[str, LayerWork]
 
 _MIXTURES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
 
@@ -56,17 +58,16 @@ class Allocation:
 def allocate(candidates: Sequence[Candidate], workload: Workload, width: float) -> Allocation:
     """Choose blocks so that no more work and weights are left than if every width were `width` (0 to 1) of what it is,
     floors permitting."""
-    touched = {u.layer for c in candidates for u in c.uses} | {name for c in candidates for name in c.layers}
-    left = _Left(candidates, workload, touched)
+    left = _Left(candidates, workload)
     costs = [_block_costs(c, workload, left) for c in candidates]
     budget = left.uniform(width)
     best: tuple[float, Allocation] | None = None
     for mixture in _MIXTURES:
-        prices = [
+        worth = [
             c.energy.sqrt() / (mixture * work + (1 - mixture) * weights + 1e-15)
             for c, (work, weights) in zip(candidates, costs, strict=True)
         ]
-        found = _cheapest_that_fits(candidates, prices, left, budget)
+        found = _most_that_fits(candidates, worth, left, budget)
         energy = sum(float(c.energy.sqrt()[: found.kept[c.name]].sum()) for c in candidates)
         if best is None or energy > best[0]:
             best = energy, found
@@ -77,8 +78,7 @@ def allocate(candidates: Sequence[Candidate], workload: Workload, width: float) 
 class _Left:
     """Shares of work and weights left for given numbers of kept blocks; one where nothing is removed."""
 
-    def __init__(self, candidates: Sequence[Candidate], workload: Workload, touched: set[str]):
-        self.candidates, self.layers = candidates, {n: w for n, w in workload.layers.items() if n in touched}
+    def __init__(self, candidates: Sequence[Candidate], workload: Workload):
         self.uses: dict[tuple[str, str], list[tuple[str, float, int]]] = {}
         self.branch_of: dict[str, str] = {}
         for c in candidates:
@@ -86,38 +86,30 @@ class _Left:
                 self.uses.setdefault((use.layer, use.side), []).append((c.name, use.share, len(c.blocks)))
             for name in c.layers:
                 self.branch_of[name] = c.name
-        self.total_work, self.total_weights = (max(t, 1e-12) for t in self._sum({}))
+        touched = {layer for layer, _ in self.uses} | set(self.branch_of)
+        self.layers = {name: work for name, work in workload.items() if name in touched}
+        self.total_work = self.total_weights = 1.0
+        self.total_work, self.total_weights = (max(t, 1e-12) for t in self({}))
 
-    def _sum(self, kept: Mapping[str, int]) -> tuple[float, float]:
-        work = weights = 0.0
-        for name, layer in self.layers.items():
-            if kept.get(self.branch_of.get(name, ""), 1) == 0:
-                continue
-            shares = []
-            for side in ("in", "out"):
-                lost = sum(
-                    share * (1 - kept.get(group, blocks) / blocks)
-                    for group, share, blocks in self.uses.get((name, side), ())
-                )
-                shares.append(1 - min(lost, 1.0))
-            more_work, more_weights = layer.left(*shares)
-            work, weights = work + more_work, weights + more_weights
-        return work, weights
+    def __call__(self, kept: Mapping[str, int]) -> tuple[float, float]:
+        branches = {name for name, owner in self.branch_of.items() if kept.get(owner, 1) == 0}
+        return self._sum(lambda group, blocks: kept.get(group, blocks) / blocks, branches)
 
     def uniform(self, width: float) -> tuple[float, float]:
         """The shares that are left where every prunable side of every layer keeps `width` of its channels."""
+        return self._sum(lambda *_: width, set())
+
+    def _sum(self, kept: Callable[[str, int], float], removed: set[str]) -> tuple[float, float]:
+        """kept: share of a group, by its name and number of blocks; removed: layers that are gone."""
         work = weights = 0.0
         for name, layer in self.layers.items():
-            sides = [
-                1 - (1 - width) * min(1.0, sum(share for _, share, _ in self.uses.get((name, side), ())))
-                for side in ("in", "out")
-            ]
-            more_work, more_weights = layer.left(*sides)
-            work, weights = work + more_work, weights + more_weights
-        return work / self.total_work, weights / self.total_weights
-
-    def __call__(self, kept: Mapping[str, int]) -> tuple[float, float]:
-        work, weights = self._sum(kept)
+            if name not in removed:
+                sides = []
+                for side in ("in", "out"):
+                    lost = sum(share * (1 - kept(group, n)) for group, share, n in self.uses.get((name, side), ()))
+                    sides.append(1 - min(lost, 1.0))
+                more_work, more_weights = layer.left(*sides)
+                work, weights = work + more_work, weights + more_weights
         return work / self.total_work, weights / self.total_weights
 
 
@@ -125,32 +117,31 @@ def _block_costs(candidate: Candidate, workload: Workload, left: _Left) -> tuple
     """Shares of all work and weights that one block costs while the rest of the network is whole."""
     work = weights = 0.0
     for use in candidate.uses:
-        layer, share = workload.layers[use.layer], use.share / len(candidate.blocks)
+        layer, share = workload[use.layer], use.share / len(candidate.blocks)
         work += share * (layer.products + (layer.after if use.side == "out" else layer.before))
         weights += share * layer.weights
     for name in candidate.layers:
-        layer = workload.layers[name]
-        work, weights = work + sum(layer.left(1, 1)[:1]), weights + layer.weights
+        layer = workload[name]
+        work, weights = work + layer.left(1, 1)[0], weights + layer.weights
     return work / left.total_work, weights / left.total_weights
 
 
-def _cheapest_that_fits(
+def _most_that_fits(
     candidates: Sequence[Candidate],
-    values: Sequence[Tensor],
+    worth: Sequence[Tensor],
     left: Callable[[Mapping[str, int]], tuple[float, float]],
     budget: tuple[float, float],
 ) -> Allocation:
-    """The largest set of blocks worth at least some price that fits the budget (work, weights); blocks of one group go
-    in order."""
+    """The largest set of blocks worth at least some price (`worth`: energy for cost) that fits the budget (work,
+    weights); blocks of one group go in order."""
 
     def at(price: float) -> Allocation:
         kept = {}
-        for c, value in zip(candidates, values, strict=True):
-            worth = int((value >= price).sum())
-            kept[c.name] = max(c.floor, worth)
+        for c, value in zip(candidates, worth, strict=True):
+            kept[c.name] = max(c.floor, int((value >= price).sum()))
         return Allocation(kept, *left(kept))
 
-    everything = torch.cat([v.reshape(-1) for v in values])
+    everything = torch.cat([v.reshape(-1) for v in worth])
     prices = torch.unique(everything[everything > 0]).tolist()
     low, high = -1, len(prices)  # indices: all is kept below, floors alone above
     while high - low > 1:

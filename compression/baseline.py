@@ -19,7 +19,7 @@ from torch import nn
 
 from edge import __version__
 from edge.atomic import atomic_path
-from edge.benchmarks.report import Watch
+from edge.benchmarks.report import Watch, read_json
 from edge.checkpoints import save_checkpoint
 from edge.compression.cost import parameters
 from edge.compression.prune import prune
@@ -152,12 +152,7 @@ def compare(
 
 def load(path: Path) -> dict[str, Any]:
     """What `compare` wrote, read back; InputError where the file is something else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is no JSON ({error})") from error
+    content = read_json(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{path} was not written by edge-compress baseline")
     return content

@@ -43,25 +43,29 @@ def macs_per_second(model: nn.Module, segment: int | None = None) -> Macs:
     if isinstance(model, Bag):
         each = [macs_per_second(m, segment) for m in model.models]
         return Macs(sum(m.layers for m in each), sum(m.attention for m in each))
-    meta = copy.deepcopy(model).to("meta").eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        if isinstance(meta, HTDemucs):
-            c = meta.config
-            length = segment or c.segment_samples
-            frames = -(-length // (c.nfft // 4))
-            wave = torch.empty(1, c.audio_channels, length, device="meta")
-            meta.core(wave, torch.empty(1, 2 * c.audio_channels, c.nfft // 2, frames, device="meta"))
-            seconds = length / c.samplerate
-        elif isinstance(meta, Enhancer):
-            hop = meta.config.hop
-            state = {k: torch.empty(1, *s, device="meta") for k, s in meta.state_shapes().items()}
-            meta(torch.empty(1, hop, device="meta"), state)
-            seconds = hop / 16000
-        else:
-            raise TypeError(f"cannot count {type(model).__name__}")
+    with FlopCounterMode(display=False) as counter:
+        seconds = run_once(copy.deepcopy(model).to("meta").eval(), segment)
     counts = counter.get_flop_counts()["Global"]
     layers = sum(flops for op, flops in counts.items() if op in _LAYER_OPS)
     return Macs(layers / 2 / seconds, (counter.get_total_flops() - layers) / 2 / seconds)
+
+
+@torch.no_grad()
+def run_once(meta: nn.Module, segment: int | None = None) -> float:
+    """Run a network that lies on the meta device: an HTDemucs' core on `segment` samples (default: its own), or an
+    Enhancer on one hop. Returns the seconds of audio that this was."""
+    if isinstance(meta, HTDemucs):
+        c = meta.config
+        length = segment or c.segment_samples
+        frames = -(-length // (c.nfft // 4))
+        wave = torch.empty(1, c.audio_channels, length, device="meta")
+        meta.core(wave, torch.empty(1, 2 * c.audio_channels, c.nfft // 2, frames, device="meta"))
+        return length / c.samplerate
+    if isinstance(meta, Enhancer):
+        state = {k: torch.empty(1, *s, device="meta") for k, s in meta.state_shapes().items()}
+        meta(torch.empty(1, meta.config.hop, device="meta"), state)
+        return meta.config.hop / meta.config.sample_rate
+    raise TypeError(f"cannot count {type(meta).__name__}")
 
 
 def weight_bytes(module: nn.Module, plan: list[PlannedLayer]) -> int:

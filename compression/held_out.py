@@ -22,6 +22,7 @@ from edge.errors import InputError
 from edge.manifest import Manifest
 from edge.metrics import sdr, si_sdr
 from edge.models.enhancer import Enhancer
+from edge.models.htdemucs import as_graph
 from edge.runtime.graphs import Graph, load_graph
 from edge.runtime.streams import EnhancerStream
 from edge.samples import STEMS
@@ -173,14 +174,11 @@ def network_run(model: Model) -> Run:
         assert isinstance(network, Enhancer)
         return network.enhance(torch.from_numpy(audio[None]))[0].numpy()
 
-    @torch.inference_mode()
-    def graph(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return [network(torch.from_numpy(inputs[0])).numpy()]
-
     if model.task == "enhance":
         return enhance
     c = network.config
-    return stream_run(song_manifest(c.samplerate, list(c.sources), c.audio_channels, c.segment_samples), graph)
+    manifest = song_manifest(c.samplerate, list(c.sources), c.audio_channels, c.segment_samples)
+    return stream_run(manifest, as_graph(network))
 
 
 def _unprocessed(task: str, audio: np.ndarray) -> np.ndarray:

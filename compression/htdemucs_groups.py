@@ -1,7 +1,7 @@
 """HT Demucs' groups of coupled channels, each seeded on its single-width side (a gated layer is twice as wide)."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch_pruning as tp
@@ -21,12 +21,10 @@ def prune_seeds(model: HTDemucs) -> Iterator[ChannelGroup]:
         for i in range(depth):
             yield ChannelGroup(f"{branch}encoder{i}", encoder[i].conv, "out")
             yield ChannelGroup(f"{branch}decoder{i}", decoder[i].conv_tr, "in")
-            for part, layer in (("encoder", encoder[i]), ("decoder", decoder[i])):
-                for d, residual in enumerate(layer.dconv.layers if layer.dconv else ()):
-                    if len(residual):
-                        yield ChannelGroup(f"{branch}{part}{i}.residual{d}", residual[0], "out")
             if i < depth - 1:
                 yield ChannelGroup(f"{branch}skip{i}", decoder[i].conv_tr, "out")
+    for name, blocks, d in _residuals(model):
+        yield ChannelGroup(f"{name}.residual{d}", cast(nn.Sequential, blocks[d])[0], "out")
     if transformed and c.bottom_channels:
         yield ChannelGroup("skip_bottom", model.channel_downsampler, "out")
         yield ChannelGroup("tskip_bottom", model.channel_downsampler_t, "out")
@@ -67,13 +65,17 @@ class PositionalEmbeddingPruner(tp.pruner.BasePruningFunc):
 
 def branches(model: HTDemucs) -> Iterator[Branch]:
     """The residual branches of encoders and decoders that are still there."""
-    for branch, encoder, decoder in (("", model.encoder, model.decoder), ("t", model.tencoder, model.tdecoder)):
-        for part, layers in (("encoder", encoder), ("decoder", decoder)):
-            for i, layer in enumerate(layers):
-                for d, residual in enumerate(layer.dconv.layers if layer.dconv else ()):
-                    if len(residual):
-                        name = f"{branch}{part}{i}.branch{d}"
-                        yield Branch(name, layer.dconv.layers, d, residual[-1].scale)
+    for name, blocks, d in _residuals(model):
+        yield Branch(f"{name}.branch{d}", blocks, d, cast(nn.Sequential, blocks[d])[-1].scale)  # type: ignore[arg-type]
+
+
+def _residuals(model: HTDemucs) -> Iterator[tuple[str, nn.ModuleList, int]]:
+    """Name of the layer, its residual branches, and the number of one that is still there."""
+    for name in ("encoder", "decoder", "tencoder", "tdecoder"):
+        for i, layer in enumerate(getattr(model, name)):
+            for d, residual in enumerate(layer.dconv.layers if layer.dconv else ()):
+                if len(residual):
+                    yield f"{name}{i}", layer.dconv.layers, d
 
 
 def settle_heads(model: HTDemucs) -> None:

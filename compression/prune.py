@@ -7,7 +7,7 @@ removed is decided over the whole network at once, from the output energy that g
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from edge.compression import enhancer_groups, htdemucs_groups
 from edge.compression.allocate import Allocation, Candidate, Use, allocate
 from edge.compression.groups import Branch, ChannelGroup, width_step
 from edge.compression.importance import calibration_clips, mean_squares
-from edge.compression.workload import workload
+from edge.compression.workload import WEIGHTED, workload
 from edge.errors import EdgeError, InputError
 from edge.models.bag import Bag
 from edge.models.enhancer import Enhancer
@@ -80,14 +80,14 @@ def _prune(model: nn.Module, ratio: float, clips: Sequence[Tensor]) -> dict[str,
 
     energy = mean_squares(model, clips, scores)
     names = {module: name for name, module in model.named_modules()}
-    candidates = [
+    thinned = [
         _group_candidate(graph, group, parts, score, ratio, names)
-        for group, parts, score in zip(groups, coupled, energy, strict=False)
+        for group, parts, score in zip(groups, coupled, energy[: len(groups)], strict=True)
     ]
-    candidates += _branch_candidates(branches, energy[len(groups) :], ratio, names)
-    allocation = allocate(candidates, workload(model), 1 - ratio)
+    removable = _branch_candidates(branches, energy[len(groups) :], ratio, names)
+    allocation = allocate(thinned + removable, workload(model), 1 - ratio)
     widths = {}
-    for group, candidate in zip(groups, candidates, strict=False):
+    for group, candidate in zip(groups, thinned, strict=True):
         widths[group.name] = _remove(graph, group, candidate, allocation)
     for branch in branches:
         widths[branch.name] = (1, allocation.kept[branch.name])
@@ -100,8 +100,8 @@ def _prune(model: nn.Module, ratio: float, clips: Sequence[Tensor]) -> dict[str,
 
 def _recipe(model: nn.Module) -> tuple[list[ChannelGroup], list[Branch], dict[str, Any]]:
     if isinstance(model, HTDemucs):
-        groups: Callable[[Any], Iterator[ChannelGroup]] = htdemucs_groups.prune_seeds
-        return list(groups(model)), list(htdemucs_groups.branches(model)), htdemucs_groups.trace_arguments(model)
+        groups, branches = list(htdemucs_groups.prune_seeds(model)), list(htdemucs_groups.branches(model))
+        return groups, branches, htdemucs_groups.trace_arguments(model)
     if isinstance(model, Enhancer):
         return list(enhancer_groups.prune_seeds(model)), [], enhancer_groups.trace_arguments(model)
     raise TypeError(f"no channel groups known for {type(model).__name__}")
@@ -140,7 +140,7 @@ def _group_candidate(
     uses = []
     for dependency, indices in parts:
         layer = dependency.target.module
-        if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)):
+        if isinstance(layer, WEIGHTED):
             side = "out" if graph.is_out_channel_pruning_fn(dependency.handler) else "in"
             pruner = graph.get_pruner_of_module(layer)
             whole = pruner.get_out_channels(layer) if side == "out" else pruner.get_in_channels(layer)

@@ -17,8 +17,9 @@ from typing import Any
 
 from edge import __version__
 from edge.atomic import atomic_path
-from edge.benchmarks.report import Watch
+from edge.benchmarks.report import Watch, read_json
 from edge.bundle import Bundle
+from edge.compression import baseline
 from edge.compression.cost import macs_per_second, parameters
 from edge.compression.held_out import INPUT, NETWORK, means, open_test_set, score_all, summary
 from edge.compression.pareto import COSTS, draw, front, quality_key
@@ -66,16 +67,16 @@ def run(models: Sequence[Model], options: ReportOptions, output: Path, progress:
     """
     for export in _wanted(options):
         check_options(export)
-    baselines = [_read_baseline(path) for path in options.baselines]
+    baselines = [baseline.load(path) for path in options.baselines]
     watch, told = Watch(), []
     for model in models:
         found = _sweep(model, options, output, progress)
         found["baselines"] = [b for b in baselines if b["model"] == model.name]
         told.append(found)
-    settings = dataclasses.asdict(options)
+    settings, command = dataclasses.asdict(options), " ".join(["edge-compress", *sys.argv[1:]])
     content = {
         "format": FORMAT,
-        "tool": {"name": "edge-compress report", "version": __version__, "command": " ".join(_command())},
+        "tool": {"name": "edge-compress report", "version": __version__, "command": command},
         "started": watch.started,
         "machine": watch.machine(),
         "settings": json.loads(json.dumps(settings, default=str)),
@@ -210,22 +211,7 @@ def _count(
 
 def load(path: Path) -> dict[str, Any]:
     """A report read back; InputError where the file is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is no JSON ({error})") from error
+    content = read_json(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{path} is no report of edge-compress report")
     return content
-
-
-def _read_baseline(path: Path) -> dict[str, Any]:
-    from edge.compression.baseline import load as load_baseline
-
-    return load_baseline(path)
-
-
-def _command() -> list[str]:
-    return ["edge-compress", *sys.argv[1:]]

@@ -7,13 +7,13 @@ A report's picture is drawn beside its JSON, as an SVG of the same name.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from edge.atomic import atomic_path
+from edge.benchmarks.report import read_json
 from edge.compression import baseline, report, sensitivity
 from edge.compression.pareto import draw
 from edge.compression.report_tables import baseline_markdown, markdown, markdown_table
@@ -30,14 +30,14 @@ def with_results(document: str, results: Sequence[Path]) -> str:
     """
     if BEGIN not in document or END not in document:
         raise InputError(f"the marks {BEGIN} and {END} are missing")
-    parts = [section(path, _read(path)) for path in results]
+    parts = [section(path, read_json(path)) for path in results]
     head, rest = document.split(BEGIN)[0], document.split(END)[1]
     return "\n\n".join([f"{head}{BEGIN}", *parts, f"{END}{rest}"])
 
 
-def section(path: Path, content: dict[str, Any]) -> str:
+def section(path: Path, content: Any) -> str:
     """One result as Markdown."""
-    kind = content.get("format")
+    kind = content.get("format") if isinstance(content, dict) else None
     if kind == report.FORMAT:
         names = ", ".join(model["name"] for model in content["models"])
         picture = f"![Quality against cost of {names}](results/{path.stem}.svg)"
@@ -52,18 +52,10 @@ def section(path: Path, content: dict[str, Any]) -> str:
     raise InputError(f"{path} is not a result of edge-compress")
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is no JSON ({error})") from error
-    return content if isinstance(content, dict) else {}
-
-
 def _main(document: Path, results: Sequence[Path]) -> None:
     text = with_results(document.read_text(encoding="utf-8"), results)
     for path in results:
-        content = _read(path)
+        content = read_json(path)
         if content["format"] == report.FORMAT:
             with atomic_path(path.with_suffix(".svg")) as temporary:
                 temporary.write_text(draw(content), encoding="utf-8")

@@ -17,13 +17,14 @@ from edge.atomic import atomic_path
 from edge.benchmarks.report import columns
 from edge.bundle import snr_db
 from edge.compression.held_out import score, stream_run
-from edge.compression.int8 import PlannedLayer, plan_precision
+from edge.compression.int8 import PlannedLayer, plan_precision, require_all
 from edge.compression.sweep import export_once
-from edge.errors import EdgeError, InputError
+from edge.errors import InputError
 from edge.export.graph import signature
 from edge.export.lower import lower
 from edge.export.pipeline import ExportOptions, calibration_audio, compress, segment_samples
 from edge.runtime.graphs import Graph, load_graph
+from edge.runtime.onnx_backend import Onnx
 from edge.zoo import Model
 
 FORMAT = "stem-edge sensitivity 1"
@@ -143,16 +144,10 @@ def _onnx(small, segment, lowered, plan, calibration) -> Quantize:
     model = export_onnx(lowered, tuple(torch.zeros(s.shape) for s in names.inputs), inputs, outputs)
 
     def quantize(part: list[PlannedLayer]) -> Graph:
-        import onnxruntime
-
         feeds: Iterator[Mapping[str, np.ndarray]] = ({inputs[0]: audio} for audio in calibration)
         quantized, achieved = quantize_onnx(model, part, feeds)
-        _check(part, achieved)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        content = strip_metadata(quantized).SerializeToString()
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        return lambda arrays: session.run(None, dict(zip(inputs, arrays, strict=True)))
+        require_all(part, achieved, "the scanned graph")
+        return Onnx(strip_metadata(quantized).SerializeToString(), torch.get_num_threads()).run
 
     return quantize
 
@@ -166,7 +161,7 @@ def _executorch(small, segment, lowered, plan, calibration) -> Quantize:
 
     def quantize(part: list[PlannedLayer]) -> Graph:
         quantized, achieved = quantize_pt2e(lowered, part, example, batches)
-        _check(part, achieved)
+        require_all(part, achieved, "the scanned graph")
 
         @torch.inference_mode()
         def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -176,12 +171,6 @@ def _executorch(small, segment, lowered, plan, calibration) -> Quantize:
         return run
 
     return quantize
-
-
-def _check(part: Sequence[PlannedLayer], achieved: Mapping[str, str]) -> None:
-    for layer in part:
-        if layer.precision != "fp32" and achieved.get(layer.name) != layer.precision:
-            raise EdgeError(f"{layer.name} did not become {layer.precision}")
 
 
 def text(report: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ activations and norms; a measure that saw only one of them would thin the wrong 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,8 +16,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from edge.models.enhancer import Enhancer
-from edge.models.htdemucs import HTDemucs
+from edge.compression.cost import run_once
 
 aten = torch.ops.aten
 MAC = 0.4
@@ -39,7 +38,7 @@ ELEMENT = {
     aten.clone: 1.0,
     aten.constant_pad_nd: 1.0,
 }
-_WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear)
+WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear)
 
 
 @dataclass
@@ -58,24 +57,17 @@ class LayerWork:
         return work, self.weights * inputs * outputs
 
 
-@dataclass
-class Workload:
-    """Work of one run by weighted layer's name."""
-
-    layers: dict[str, LayerWork] = field(default_factory=dict)
-
-
 class _Counter(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
-        self.workload = Workload()
+        self.layers: dict[str, LayerWork] = {}
         self.current: str | None = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         out = func(*args, **(kwargs or {}))
         if self.current is None:
             return out
-        work, packet = self.workload.layers.setdefault(self.current, LayerWork()), func._overloadpacket
+        work, packet = self.layers.setdefault(self.current, LayerWork()), func._overloadpacket
         if packet in flop_registry:
             cost = MAC / 2 * flop_registry[packet](*args, **(kwargs or {}), out_val=out)
             if packet in (aten.convolution, aten.addmm, aten.mm, aten.linear):
@@ -98,24 +90,15 @@ class _Counter(TorchDispatchMode):
             work.before += UNFOLD * kernel * weight.shape[1] * out[:, 0].numel()
 
 
-def workload(model: nn.Module) -> Workload:
-    """Work of an HTDemucs core on one segment, or of an Enhancer on one hop; counted on the meta device."""
+def workload(model: nn.Module) -> dict[str, LayerWork]:
+    """Work of an HTDemucs core on one segment, or of an Enhancer on one hop, by weighted layer's name."""
     meta = copy.deepcopy(model).to("meta").eval()
     counter = _Counter()
     for name, module in meta.named_modules():
-        if isinstance(module, _WEIGHTED):
-            entry = counter.workload.layers.setdefault(name, LayerWork())
+        if isinstance(module, WEIGHTED):
+            entry = counter.layers.setdefault(name, LayerWork())
             entry.weights = sum(p.numel() for p in module.parameters())
             module.register_forward_pre_hook(lambda *_, n=name: setattr(counter, "current", n))
-    with torch.no_grad(), torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH), counter:
-        if isinstance(meta, HTDemucs):
-            c = meta.config
-            frames = -(-c.segment_samples // (c.nfft // 4))
-            wave = torch.empty(1, c.audio_channels, c.segment_samples, device="meta")
-            meta.core(wave, torch.empty(1, 2 * c.audio_channels, c.nfft // 2, frames, device="meta"))
-        elif isinstance(meta, Enhancer):
-            state = {k: torch.empty(1, *s, device="meta") for k, s in meta.state_shapes().items()}
-            meta(torch.empty(1, meta.config.hop, device="meta"), state)
-        else:
-            raise TypeError(f"cannot count {type(model).__name__}")
-    return counter.workload
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH), counter:
+        run_once(meta)
+    return counter.layers

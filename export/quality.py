@@ -9,6 +9,7 @@ from edge import samples
 from edge.bundle import Manifest, Quality
 from edge.metrics import sdr, si_sdr
 from edge.models.enhancer import Enhancer
+from edge.models.htdemucs import as_graph
 from edge.runtime.graphs import Graph
 from edge.runtime.streams import EnhancerStream, Separator, Statistics
 from edge.zoo import Model
@@ -41,20 +42,12 @@ def measure_quality(model: Model, manifest: Manifest, runs: Mapping[str, Graph])
         if tuple(manifest.sources) == samples.STEMS:
             mix, stems = samples.song()
             values["input"] = _mean_sdr(stems, [mix] * len(stems))
-            for key, run in (("before", _torch_graph(model.network)), *((f"after_{t}", r) for t, r in runs.items())):
+            for key, run in (("before", as_graph(model.network)), *((f"after_{t}", r) for t, r in runs.items())):
                 mean, scale = song_statistics(mix)
                 values[key] = _mean_sdr(stems, _stream(Separator(manifest, run, mean, scale - 1e-8), mix))
         quality = Quality("SDR, mean of the sources", "held-out rendered song, 12 s", "dB", values)
     quality.values["after"] = quality.values[f"after_{next(iter(runs))}"]
     return quality
-
-
-def _torch_graph(network: torch.nn.Module) -> Graph:
-    def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        with torch.inference_mode():
-            return [network(torch.from_numpy(inputs[0])).numpy()]
-
-    return run
 
 
 def _stream(stream: EnhancerStream | Separator, audio: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from edge.compression.cost import macs_per_second, parameters
 from edge.compression.groups import width_step
 from edge.compression.importance import mean_squares
 from edge.compression.prune import prune
-from edge.compression.workload import LayerWork, Workload, workload
+from edge.compression.workload import LayerWork, workload
 from edge.errors import InputError
 from edge.models.enhancer import Enhancer
 from edge.models.htdemucs import HTDEMUCS_MINI, HTDemucs, HTDemucsConfig
@@ -48,7 +48,7 @@ def test_every_ratio_gives_a_smaller_working_network(name):
 
 
 def total_work(model):
-    return sum(layer.left(1, 1)[0] for layer in workload(model).layers.values())
+    return sum(layer.left(1, 1)[0] for layer in workload(model).values())
 
 
 @pytest.mark.parametrize("ratio", [0.3, 0.5, 0.7])
@@ -59,7 +59,7 @@ def test_no_more_than_the_promised_work_and_weights_are_left(ratio):
     small = prune(model, ratio, clips(model)).model
     assert parameters(small) / parameters(model) <= (1 - ratio) ** 2 * 1.1
     products, others = (
-        sum(x) for x in zip(*((w.products, w.before + w.after) for w in workload(model).layers.values()), strict=True)
+        sum(x) for x in zip(*((w.products, w.before + w.after) for w in workload(model).values()), strict=True)
     )
     uniform = (products * (1 - ratio) ** 2 + others * (1 - ratio)) / (products + others)
     assert total_work(small) / total_work(model) <= uniform * 1.05 + (0.03 if ratio > 0.5 else 0)  # whole heads, floors
@@ -123,7 +123,7 @@ def test_importance_is_the_energy_that_a_channel_carries():
 )
 def test_allocation_keeps_the_best_within_the_budget(energy, floor, width):
     energy = sorted(energy, reverse=True)
-    work = Workload({"a": LayerWork(100.0, 0.0, 10.0, 50), "b": LayerWork(40.0, 5.0, 0.0, 30)})
+    work = {"a": LayerWork(100.0, 0.0, 10.0, 50), "b": LayerWork(40.0, 5.0, 0.0, 30)}
     uses = [Use("a", "out", 1.0), Use("b", "in", 1.0)]
     candidate = Candidate("g", [[i] for i in range(len(energy))], torch.tensor(energy), floor, uses)
     found = allocate([candidate], work, width)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -82,13 +81,12 @@ class CheckpointAdapter:
     def run(self, audio: np.ndarray) -> np.ndarray:
         import torch
 
-        def graph(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-            return [self.network(torch.from_numpy(inputs[0])).numpy()]
+        from edge.models.htdemucs import HTDemucs, as_graph
 
+        if isinstance(self.network, HTDemucs):
+            return separate(self._manifest, as_graph(self.network), audio)
         with torch.inference_mode():
-            if self.channels == 1:
-                return self.network.enhance(torch.from_numpy(audio))[None].numpy()
-            return separate(self._manifest, graph, audio)
+            return self.network.enhance(torch.from_numpy(audio))[None].numpy()
 
 
 def song_manifest(rate: int, sources: list[str], channels: int, segment: int) -> Manifest:

@@ -66,9 +66,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     enter_workbench("edge-export")
-    import torch
-
-    from edge.export.pipeline import ExportOptions, check_options, export_network
+    from edge.export.pipeline import ExportOptions, check_options, export_model
     from edge.zoo import NAMES, SHIPPED, load_model
 
     names = args.models or list(SHIPPED)
@@ -91,14 +89,14 @@ def _run(args: argparse.Namespace) -> None:
     manifests = []
     with _Steps() as steps:
         for name in dict.fromkeys(names):
-            torch.manual_seed(args.seed)
-            model, wanted = load_model(name, args.checkpoint), options
+            wanted = options
             if args.target_mb or args.target_rtf:
                 from edge.compression.search import find_ratio
 
-                found = find_ratio(model, options, target_mb=args.target_mb, target_rtf=args.target_rtf, progress=steps)
+                targets = dict(target_mb=args.target_mb, target_rtf=args.target_rtf)
+                found = find_ratio(load_model(name, args.checkpoint), options, **targets, progress=steps)
                 wanted = dataclasses.replace(options, prune=found.ratio)
-            manifests.append(export_network(model, wanted, args.output / name, steps))
+            manifests.append(export_model(name, args.checkpoint, wanted, args.output / name, steps))
     if args.json:
         print(json.dumps([dataclasses.asdict(m) for m in manifests], indent=2))
         return

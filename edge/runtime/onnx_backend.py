@@ -11,17 +11,23 @@ from edge.runtime.binding import Binding
 
 
 class Onnx:
-    """A session, which may run in several threads at once."""
+    """A session, which may run in several threads at once.
 
-    def __init__(self, path: str, threads: int):
+    model: a graph's file or content; profile: prefix of the file that the session's events are written to.
+    """
+
+    def __init__(self, model: str | bytes, threads: int, profile: str | None = None):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4  # failures come back as exceptions
+        if profile is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = profile
         self.session = onnxruntime.InferenceSession(
-            path,
+            model,
             options,
             providers=["CPUExecutionProvider"],
             disabled_optimizers=["NchwcTransformer"],  # x86: blocks of 16 channels, mostly padding in pruned networks
