@@ -30,9 +30,7 @@ def calibration_clips(model: nn.Module) -> list[Tensor]:
     The speech plays backwards: alike in everything that counts, but not the recording on which quality is measured.
     """
     if isinstance(model, HTDemucs):
-        # every source must be heard in them, or what makes it would be taken for worthless
-        parts = [samples.read(name)[0] for name in ("music_rendered.ogg", "music_real.ogg")]
-        audio = np.concatenate([part / part.std() for part in parts], axis=1)
+        audio = samples.music()
         audio = np.resize(audio, (model.config.audio_channels, audio.shape[1]))
         length = min(int(_CLIP_SECONDS * model.config.samplerate), model.config.segment_samples)
     else:

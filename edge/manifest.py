@@ -61,10 +61,11 @@ class BeforeAfter:
 
 @dataclass(frozen=True)
 class Compression:
-    """What was removed, and the training after it.
+    """What was removed, the training after it, and how int8 was chosen.
 
     macs_per_second: of the weighted layers, for one second of audio; attention_macs_per_second: of the products
-    between tokens, which weigh nothing.
+    between tokens, which weigh nothing. cpu: the processor that int8 was chosen for; calibration: the audio that
+    static int8 took its ranges from. Both are null where nothing was quantized so.
     """
 
     prune_ratio: float
@@ -72,6 +73,8 @@ class Compression:
     macs_per_second: BeforeAfter
     attention_macs_per_second: BeforeAfter = BeforeAfter(0, 0)
     recovery: dict[str, Any] | None = None
+    cpu: str | None = None
+    calibration: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

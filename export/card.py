@@ -35,12 +35,21 @@ def model_card(manifest: Manifest) -> str:
 Quality was measured on: {m.quality.reference}.
 
 {graphs}
-
+{_int8(m)}
 - Algorithmic latency: {m.latency_samples} samples ({1000 * m.latency_samples / m.sample_rate:.0f} ms)
 - Training data: {m.training_data}
 - Licence of the weights: {m.weights_license}
 - Made with: {", ".join(f"{k} {v}" for k, v in m.tools.items())}
 """
+
+
+def _int8(m: Manifest) -> str:
+    told = f"- int8 was chosen layer by layer for {m.compression.cpu}\n" if m.compression.cpu else ""
+    c = m.compression.calibration
+    if c:
+        told += f"- Calibrated on {c['segments']} segments of {c['segment_seconds']:g} s (seed {c['seed']}) of "
+        told += f"{' and '.join(c['recordings'])}\n"
+    return told
 
 
 def _millions(value: BeforeAfter) -> tuple[str, str]:

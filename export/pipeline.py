@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -135,6 +136,8 @@ def export_network(model: Model, options: ExportOptions, output: Path, progress:
             BeforeAfter(full.layers, left.layers),
             BeforeAfter(full.attention, left.attention),
             recovery,
+            options.cpu if options.precision == "int8" else None,
+            _calibration_record(manifest, options.seed),
         ),
     )
     progress(f"{name}: write {output}")
@@ -180,8 +183,7 @@ def calibration_audio(model: Model, segment: int | None, seed: int) -> list[np.n
     """Real audio as the graph's first input; never the song that the quality is measured on."""
     if segment is None:
         return []  # the enhancer's layers quantize dynamically
-    audio, rate = samples.read("music_real.ogg")
-    assert rate == model.network.config.samplerate
+    audio = samples.music()
     mean, std = song_statistics(audio)
     audio = (audio - mean) / std
     if audio.shape[1] < segment:
@@ -190,6 +192,14 @@ def calibration_audio(model: Model, segment: int | None, seed: int) -> list[np.n
     gains = np.random.default_rng(seed).uniform(0.5, 1.5, len(starts))
     clips = [audio[None, :, s : s + segment] * g for s, g in zip(starts, gains, strict=True)]
     return [np.ascontiguousarray(clip, np.float32) for clip in clips]
+
+
+def _calibration_record(manifest: Manifest, seed: int) -> dict[str, Any] | None:
+    precisions = {layer.precision for graph in manifest.graphs.values() for layer in graph.layers}
+    if "int8-static" not in precisions or manifest.segment is None:
+        return None
+    seconds = manifest.segment / manifest.sample_rate
+    return dict(recordings=[*samples.MUSIC], segments=_CALIBRATION_SEGMENTS, segment_seconds=seconds, seed=seed)
 
 
 def _parity(network: torch.nn.Module, segment: int | None, run: Graph, calibration: list[np.ndarray]) -> float:

@@ -55,6 +55,11 @@ def test_onnx_bundle(make, precision, tmp_path):
     assert manifest.compression.parameters.after < 0.6 * manifest.compression.parameters.before
     assert (tmp_path / "b" / "MODEL_CARD.md").read_text().startswith("# ")
     layers = manifest.graphs["onnx"].layers
+    calibration = manifest.compression.calibration
+    assert (calibration is not None) == any(layer.precision == "int8-static" for layer in layers)
+    if calibration:
+        assert calibration["seed"] == 0 and calibration["segment_seconds"] == 1.0 and calibration["segments"] == 8
+    assert manifest.compression.cpu == ("arm64" if precision == "int8" else None)
     if precision == "int8":
         assert all(layer.precision.startswith("int8") or layer.reason for layer in layers)
         stored = onnx.load(bundle.graph_path("onnx"))
