@@ -74,7 +74,7 @@ def enhancer_task(data: Path, batch: int = 10, seconds: float = 2.4, learning_ra
     )
 
 
-def separator_task(data: Path, batch: int = 2, seconds: float = 2.0, learning_rate: float = 1e-3) -> Task:
+def separator_task(data: Path, batch: int = 2, seconds: float = 2.0, learning_rate: float = 3e-3) -> Task:
     """Remixed stems. Crops may be shorter than the network's segment: on a small machine, more steps help more."""
     folder = data / "music"
     mixer = SongMixer(folder, "train", int(Fraction(seconds) * 44100))

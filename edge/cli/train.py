@@ -107,6 +107,7 @@ def _train(args: argparse.Namespace) -> int:
 def _recover(args: argparse.Namespace) -> int:
     import torch
 
+    from edge.checkpoints import load_checkpoint
     from edge.compression.prune import prune
     from edge.compression.recover import recover
     from edge.zoo import load_model
@@ -114,11 +115,13 @@ def _recover(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     model = load_model(args.model, [args.checkpoint] if args.checkpoint else [])
-    small = prune(model.network, args.prune).model
+    saved = args.out / f"{args.model}.safetensors"
+    # a resumed run keeps its widths, whatever the unpruned network has learned since
+    small = load_checkpoint(saved) if args.resume else prune(model.network, args.prune).model
     notes = {"training_data": model.training_data, "weights_license": model.weights_license}
     options = {"seed": args.seed, "out": args.out, "resume": args.resume, "notes": notes}
     recover(small, model.network, args.data, args.minutes, args.prune, **options)
-    print(f"weights: {args.out / (args.model + '.safetensors')}")
+    print(f"weights: {saved}")
     return 0
 
 
