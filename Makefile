@@ -9,7 +9,7 @@ DATA ?= data
 ARM ?= ../shared/arm
 ANDROID ?= ../shared/android
 
-.PHONY: demo test test-all lint bench benchmarks docs-benchmarks docs-compression edge-bench.pyz peers eval arm android odd-input readme-table clean
+.PHONY: demo test test-all lint bench benchmarks docs-benchmarks docs-compression edge-bench.pyz peers weights eval arm android odd-input readme-table clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -49,6 +49,18 @@ benchmarks: $(INSTALLED)
 # Other people's systems, each in an environment of its own.
 peers: $(INSTALLED)
 	$(BIN)/python -m edge.benchmarks.peers install
+
+# The shipped weights from nothing, into runs/: data, both trainings, both recoveries; half a day on 2 cores, to be
+# stopped and called again at any time.
+RESUME = $(if $(wildcard runs/$(1)/state.pt),--resume)
+weights: $(INSTALLED)
+	$(BIN)/edge-train data speech --out $(DATA)
+	$(BIN)/edge-train data music --out $(DATA) --songs 241
+	$(BIN)/edge-train enhancer --data $(DATA) --minutes 190 --out runs/enhancer $(call RESUME,enhancer)
+	$(BIN)/edge-train htdemucs-mini --data $(DATA) --minutes 120 --out runs/htdemucs-mini $(call RESUME,htdemucs-mini)
+	for model in enhancer htdemucs-mini; do $(BIN)/edge-train recover $$model --prune 0.5 --data $(DATA) --minutes 60 \
+		--checkpoint runs/$$model/$$model.safetensors --out runs/$$model-p50 \
+		$$(test -f runs/$$model-p50/state.pt && echo --resume) || exit 1; done
 
 # Quality of the shipped weights beside them, on the held-out data of `edge-train data`: hours.
 eval: $(INSTALLED)
