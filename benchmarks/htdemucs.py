@@ -162,7 +162,7 @@ def run(folder: Path, threads: int, seconds: float, launches: int, config: HTDem
         }
     }
     found["delegation"] = {
-        case_name(r): delegation(open_bundle(Path(r["bundle"])).manifest.graphs["executorch"].ops)
+        case_name(r): delegation(open_bundle(Path(r["bundle"])).manifest.graphs["executorch"])
         for r in found["results"]
         if r["backend"] == "executorch"
     }

@@ -114,11 +114,11 @@ def _write_bundle(probe: Probe, folder: Path) -> None:
         "executorch": to_executorch(module, example, plan, [example]),
     }
     records, data = {}, {}
-    for target, (content, ops, achieved) in built.items():
-        layers = require_all(plan, achieved, _FILES[target])
+    for target, graph in built.items():
+        layers = require_all(plan, graph.achieved, _FILES[target])
         size = sum(layer.weights * (4 if layer.precision == "fp32" else 1) for layer in plan)
-        records[target] = GraphRecord(_FILES[target], len(content), size, ops, layers)
-        data[_FILES[target]] = content
+        records[target] = GraphRecord(_FILES[target], len(graph.data), size, graph.ops, layers)
+        data[_FILES[target]] = graph.data
     stride = max(1, hop // 512)
     outputs = {
         t: GoldenOutput(f"golden/{t}.f32", (len(audio[::stride]),), GOLDEN_MIN_DB[probe.precision]) for t in built

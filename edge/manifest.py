@@ -42,13 +42,15 @@ class LayerRecord:
 
 @dataclass(frozen=True)
 class GraphRecord:
-    """One graph file. `bytes` is filled in by `write_bundle`; `ops` counts the graph's nodes by type."""
+    """One graph file. `bytes` is filled in by `write_bundle`; `ops` counts the graph's nodes by type; `delegated_macs`
+    is the share of multiply-accumulates in XNNPACK's kernels (ExecuTorch; null for ONNX)."""
 
     file: str
     bytes: int = 0
     weight_bytes: int = 0
     ops: dict[str, int] = field(default_factory=dict)
     layers: list[LayerRecord] = field(default_factory=list)
+    delegated_macs: float | None = None
 
 
 @dataclass(frozen=True)

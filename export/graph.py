@@ -78,7 +78,7 @@ def build_graph(
     if target == "onnx":
         from edge.export.to_onnx import to_onnx
 
-        data, ops, achieved = to_onnx(
+        built = to_onnx(
             lowered,
             example,
             [s.name for s in names.inputs],
@@ -90,9 +90,10 @@ def build_graph(
         from edge.export.to_executorch import to_executorch
 
         batches = [(torch.from_numpy(audio), *rest) for audio in calibration] or [example]
-        data, ops, achieved = to_executorch(lowered, example, plan, batches)
-    layers = require_all(plan, achieved, FILES[target])
-    return BuiltGraph(data, GraphRecord(FILES[target], len(data), size, ops, layers))
+        built = to_executorch(lowered, example, plan, batches)
+    layers = require_all(plan, built.achieved, FILES[target])
+    record = GraphRecord(FILES[target], len(built.data), size, built.ops, layers, built.delegated_macs)
+    return BuiltGraph(built.data, record)
 
 
 def check_formats(formats: Sequence[str]) -> None:

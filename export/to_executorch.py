@@ -6,10 +6,12 @@ import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.devtools.backend_debug import get_delegation_info
 from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
-from torch import nn
+from torch import fx, nn
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from edge.compression.int8 import PlannedLayer
 from edge.errors import EdgeError
+from edge.export.exported import Exported
 from edge.export.quiet import quiet
 
 # each op left to the portable kernels splits the graph; the two flips of the STFT's reflection are expected
@@ -21,14 +23,15 @@ def to_executorch(
     example: tuple[torch.Tensor, ...],
     plan: list[PlannedLayer],
     calibration: Iterable[tuple[torch.Tensor, ...]],
-) -> tuple[bytes, dict[str, int], dict[str, str]]:
+) -> Exported:
     """Quantize a lowered module by `plan`, export it (static shapes, batch one) and lower it to XNNPACK.
 
-    Returns the .pte file's bytes; the counts of delegated ops, subgraphs and each undelegated op; and the precision
-    that each weighted layer got. Raises EdgeError where more than a few ops stay undelegated, which would make the
-    program slow.
+    Its `ops` are the counts of delegated ops, subgraphs and each undelegated op. Raises EdgeError where more than a few
+    ops stay undelegated, which would make the program slow.
     """
     achieved = {layer.name: "fp32" for layer in plan}
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(*example)
     with quiet(), torch.no_grad():
         if any(layer.precision != "fp32" for layer in plan):
             from edge.compression.int8_executorch import quantize_pt2e
@@ -51,4 +54,16 @@ def to_executorch(
         worst = ", ".join(f"{n} {op}" for op, n in sorted(left.items(), key=lambda item: -item[1])[:4])
         raise EdgeError(f"ExecuTorch: {sum(left.values())} ops were not delegated to XNNPACK ({worst})")
     counts = {"delegated": info.num_delegated_nodes, "subgraphs": info.num_delegated_subgraphs, **left}
-    return data, counts, achieved
+    share = 1 - _flops(lowered.exported_program().graph_module) / max(counter.get_total_flops(), 1)
+    return Exported(data, counts, achieved, share)
+
+
+def _flops(graph: fx.GraphModule) -> float:
+    """Floating-point operations of the matrix products and convolutions that a lowered graph still has itself."""
+    total = 0.0
+    for node in graph.graph.nodes:
+        packet = getattr(getattr(node.target, "_op", None), "overloadpacket", None)
+        if packet in flop_registry:
+            args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta["val"])
+            total += flop_registry[packet](*args, **kwargs, out_val=node.meta["val"])
+    return total

@@ -12,6 +12,7 @@ from torch import nn
 
 from edge.compression.int8 import PlannedLayer
 from edge.compression.int8_onnx import achieved_precision, layer_nodes, quantize_onnx
+from edge.export.exported import Exported
 from edge.export.quiet import quiet
 
 OPSET = 20  # the first with a Gelu operator
@@ -25,22 +26,16 @@ def to_onnx(
     outputs: Sequence[str],
     plan: list[PlannedLayer],
     calibration: Sequence[Mapping[str, np.ndarray]],
-) -> tuple[bytes, dict[str, int], dict[str, str]]:
-    """Export a lowered module (static shapes, batch one) and quantize it by `plan`.
-
-    Returns the .onnx file's bytes, its operator counts, and the precision that each weighted layer got.
-    """
+) -> Exported:
+    """Export a lowered module (static shapes, batch one) and quantize it by `plan`."""
     model = export_onnx(module, example, inputs, outputs)
     if any(layer.precision != "fp32" for layer in plan):
         with quiet():
             model, achieved = quantize_onnx(model, plan, calibration)
     else:
         achieved = achieved_precision(model, layer_nodes(model))
-    return (
-        strip_metadata(model).SerializeToString(),
-        dict(Counter(node.op_type for node in model.graph.node)),
-        achieved,
-    )
+    ops = dict(Counter(node.op_type for node in model.graph.node))
+    return Exported(strip_metadata(model).SerializeToString(), ops, achieved)
 
 
 def export_onnx(

@@ -126,6 +126,10 @@ def test_executorch_bundle(make, precision, tmp_path):
         assert bundle.manifest.parity[target] > (60 if precision == "fp32" else 8)
     ops = bundle.manifest.graphs["executorch"].ops
     assert ops["delegated"] > 100 * sum(v for k, v in ops.items() if k not in ("delegated", "subgraphs"))
+    assert (
+        bundle.manifest.graphs["executorch"].delegated_macs == 1
+        and bundle.manifest.graphs["onnx"].delegated_macs is None
+    )
 
 
 def test_executorch_int8_stays_on_the_layers_asked_for():

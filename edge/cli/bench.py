@@ -168,8 +168,8 @@ def _profile(report: Report, seconds: float) -> None:
         if result.backend == "onnx":
             result.profile = run_alone(serve_profile, (result.bundle, result.threads), min(seconds, 5.0))
     for path in dict.fromkeys(result.bundle for result in report.results if result.backend == "executorch"):
-        ops = open_bundle(Path(path)).manifest.graphs["executorch"].ops
-        print(f"note: {path}: executorch: {delegation(ops)}", file=sys.stderr)
+        graph = open_bundle(Path(path)).manifest.graphs["executorch"]
+        print(f"note: {path}: executorch: {delegation(graph)}; no times by layer type", file=sys.stderr)
 
 
 def _compare(argv: list[str]) -> int:
