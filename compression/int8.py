@@ -9,7 +9,9 @@ float.
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -54,6 +56,8 @@ EXCHANGES: dict[tuple[str, str, str], Exchange] = {
     ("executorch", "x86", "conv_transpose"): Exchange(0, 0),
 }
 CPUS = ("arm64", "x86")
+INPUT_SNR_DB = 15.0
+WIDE_INPUT = "no single int8 scale holds the range of its input"
 WEIGHT_ONLY = "computes in fp32: int8 would cost more than it saves"
 
 
@@ -103,6 +107,40 @@ def plan_precision(
                 asked, reason = "int8-weights", WEIGHT_ONLY
         plan.append(PlannedLayer(name, kind, asked, reason, layer.weight.numel()))
     return plan
+
+
+def exempt_wide_inputs(
+    module: nn.Module, plan: list[PlannedLayer], calibration: Sequence[tuple[torch.Tensor, ...]], backend: str
+) -> list[PlannedLayer]:
+    """`plan` without static int8 where one scale cannot hold the input: its rounding lies less than INPUT_SNR_DB below
+    the input itself. Such layers store their weights as int8 and compute in fp32 (ONNX), or stay fp32 (ExecuTorch)."""
+    snr = input_snr(module, [p.name for p in plan if p.precision == "int8-static"], calibration)
+    instead = "int8-weights" if backend == "onnx" else "fp32"
+    return [
+        dataclasses.replace(p, precision=instead, reason=WIDE_INPUT) if snr.get(p.name, math.inf) < INPUT_SNR_DB else p
+        for p in plan
+    ]
+
+
+@torch.no_grad()
+def input_snr(
+    module: nn.Module, names: Sequence[str], calibration: Sequence[tuple[torch.Tensor, ...]]
+) -> dict[str, float]:
+    """dB by which each layer's input lies above the rounding of an 8-bit scale over its whole range."""
+    low, high, squares = (dict.fromkeys(names, 0.0) for _ in range(3))
+
+    def note(name: str, x: torch.Tensor) -> None:
+        low[name] = min(low[name], x.min().item())
+        high[name] = max(high[name], x.max().item())
+        squares[name] += x.square().mean().item() / len(calibration)
+
+    hooks = [module.get_submodule(n).register_forward_pre_hook(lambda _, x, n=n: note(n, x[0])) for n in names]
+    for example in calibration if names else ():
+        module(*example)
+    for hook in hooks:
+        hook.remove()
+    noise = {name: ((high[name] - low[name]) / 255) ** 2 / 12 for name in names}
+    return {name: 10 * math.log10((squares[name] + 1e-20) / (noise[name] + 1e-20)) for name in names}
 
 
 def _layer_work(module: nn.Module, example: tuple[torch.Tensor, ...]) -> dict[str, tuple[int, int]]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from edge.bundle import GraphRecord, TensorSpec
 from edge.compression.cost import weight_bytes
-from edge.compression.int8 import plan_precision, require_all
+from edge.compression.int8 import exempt_wide_inputs, plan_precision, require_all
 from edge.errors import InputError
 from edge.export.delegable import Target
 from edge.export.lower import lower
@@ -74,6 +74,8 @@ def build_graph(
     if static and not calibration:
         raise InputError("static int8 needs calibration audio")
     rest = example[1:]
+    batches = [(torch.from_numpy(audio), *rest) for audio in calibration]
+    plan = exempt_wide_inputs(lowered, plan, batches, target)
     size = weight_bytes(lowered, plan)
     if target == "onnx":
         from edge.export.to_onnx import to_onnx
@@ -89,8 +91,7 @@ def build_graph(
     else:
         from edge.export.to_executorch import to_executorch
 
-        batches = [(torch.from_numpy(audio), *rest) for audio in calibration] or [example]
-        built = to_executorch(lowered, example, plan, batches)
+        built = to_executorch(lowered, example, plan, batches or [example])
     layers = require_all(plan, built.achieved, FILES[target])
     record = GraphRecord(FILES[target], len(built.data), size, built.ops, layers, built.delegated_macs)
     return BuiltGraph(built.data, record)
