@@ -101,9 +101,10 @@ def scan(
     calibration = calibration_audio(model, segment, options.seed)
     lowered = lower(small, segment, backend)  # type: ignore[arg-type]
     example = tuple(torch.zeros(spec.shape) for spec in signature(small, segment).inputs)
-    plan = plan_precision(lowered, "int8", backend, options.cpu, example)
+    batches = [(torch.from_numpy(audio), *example[1:]) for audio in calibration]
+    plan = plan_precision(lowered, "int8", backend, options.cpu, example, batches)
     progress(f"{model.name}: export for {backend}")
-    quantize = {"onnx": _onnx, "executorch": _executorch}[backend](small, segment, lowered, plan, calibration)
+    quantize = {"onnx": _onnx, "executorch": _executorch}[backend](small, segment, lowered, example, batches)
     mix, target = samples.song() if model.task == "separate" else samples.speech()
     judged = model.task == "enhance" or tuple(bundle.manifest.sources) == samples.STEMS
 
@@ -135,32 +136,29 @@ def scan(
     }
 
 
-def _onnx(small, segment, lowered, plan, calibration) -> Quantize:
+def _onnx(small, segment, lowered, example, batches) -> Quantize:
     from edge.compression.int8_onnx import quantize_onnx
-    from edge.export.to_onnx import export_onnx, strip_metadata
+    from edge.export.shrink import strip
+    from edge.export.to_onnx import export_onnx
 
     names = signature(small, segment)
     inputs, outputs = [s.name for s in names.inputs], [s.name for s in names.outputs]
-    model = export_onnx(lowered, tuple(torch.zeros(s.shape) for s in names.inputs), inputs, outputs)
+    model = export_onnx(lowered, example, inputs, outputs)
 
     def quantize(part: list[PlannedLayer]) -> Graph:
-        feeds: Iterator[Mapping[str, np.ndarray]] = ({inputs[0]: audio} for audio in calibration)
+        feeds: Iterator[Mapping[str, np.ndarray]] = ({inputs[0]: batch[0].numpy()} for batch in batches)
         quantized, achieved = quantize_onnx(model, part, feeds)
         require_all(part, achieved, "the scanned graph")
-        return Onnx(strip_metadata(quantized).SerializeToString(), torch.get_num_threads()).run
+        return Onnx(strip(quantized).SerializeToString(), torch.get_num_threads()).run
 
     return quantize
 
 
-def _executorch(small, segment, lowered, plan, calibration) -> Quantize:
+def _executorch(_small, _segment, lowered, example, batches) -> Quantize:
     from edge.compression.int8_executorch import quantize_pt2e
 
-    names = signature(small, segment)
-    example = tuple(torch.zeros(s.shape) for s in names.inputs)
-    batches = [(torch.from_numpy(audio), *example[1:]) for audio in calibration] or [example]
-
     def quantize(part: list[PlannedLayer]) -> Graph:
-        quantized, achieved = quantize_pt2e(lowered, part, example, batches)
+        quantized, achieved = quantize_pt2e(lowered, part, example, batches or [example])
         require_all(part, achieved, "the scanned graph")
 
         @torch.inference_mode()

@@ -14,6 +14,7 @@ from edge.compression.int8 import PlannedLayer
 from edge.compression.int8_onnx import achieved_precision, layer_nodes, quantize_onnx
 from edge.export.exported import Exported
 from edge.export.quiet import quiet
+from edge.export.shrink import store_half, strip
 
 OPSET = 20  # the first with a Gelu operator
 _FOLD_LIMIT = 1 << 30
@@ -32,10 +33,11 @@ def to_onnx(
     if any(layer.precision != "fp32" for layer in plan):
         with quiet():
             model, achieved = quantize_onnx(model, plan, calibration)
+        store_half(model)
     else:
         achieved = achieved_precision(model, layer_nodes(model))
     ops = dict(Counter(node.op_type for node in model.graph.node))
-    return Exported(strip_metadata(model).SerializeToString(), ops, achieved)
+    return Exported(strip(model).SerializeToString(), ops, achieved)
 
 
 def export_onnx(
@@ -68,24 +70,3 @@ def export_onnx(
 
 def _should_fold(node: onnx_ir.Node) -> bool | None:
     return False if node.op_type in ("Mul", "Add", "Concat") else None
-
-
-def strip_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Drop what no runtime reads: the exporter's notes (source paths, stack traces), shapes of intermediate values,
-    and long names of all but inputs, outputs and weights. In a small int8 graph they are a third of the file."""
-    graph = model.graph
-    kept = {value.name for value in (*graph.input, *graph.output)}
-    kept |= {constant.name for constant in graph.initializer if len(constant.dims) > 1}
-    others = [c.name for c in graph.initializer if c.name not in kept]
-    others += [name for node in graph.node for name in node.output if name and name not in kept]
-    short = {name: f"_{number:x}" for number, name in enumerate(others)}
-    for node in graph.node:
-        del node.metadata_props[:]
-        node.doc_string = node.name = ""
-        node.input[:] = [short.get(name, name) for name in node.input]
-        node.output[:] = [short.get(name, name) for name in node.output]
-    for value in (*graph.input, *graph.output, *graph.initializer):
-        del value.metadata_props[:]
-        value.name = short.get(value.name, value.name)
-    del graph.value_info[:], graph.quantization_annotation[:], graph.metadata_props[:], model.metadata_props[:]
-    return model
