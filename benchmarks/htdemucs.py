@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge.benchmarks.profiling import delegation, serve_profile
+from edge.benchmarks.profiling import serve_profile
 from edge.benchmarks.report import (
     Content,
     Watch,
@@ -162,7 +162,7 @@ def run(folder: Path, threads: int, seconds: float, launches: int, config: HTDem
         }
     }
     found["delegation"] = {
-        case_name(r): delegation(open_bundle(Path(r["bundle"])).manifest.graphs["executorch"])
+        case_name(r): open_bundle(Path(r["bundle"])).manifest.graphs["executorch"].delegation()
         for r in found["results"]
         if r["backend"] == "executorch"
     }

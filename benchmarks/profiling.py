@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from edge.bundle import GraphRecord, open_bundle
+from edge.bundle import open_bundle
 from edge.runtime.graphs import import_backend
 from edge.runtime.onnx_backend import Onnx
 
@@ -107,14 +107,3 @@ def summarise(events: Iterable[dict[str, Any]]) -> Profile:
         for kind, operators in kinds.items()
     ]
     return Profile("onnxruntime profiler", runs, sorted(entries, key=lambda entry: -entry.seconds))
-
-
-def delegation(graph: GraphRecord) -> str:
-    """What the manifest knows of an ExecuTorch program, in words; its runtime is built without event tracing."""
-    ops, share = graph.ops, graph.delegated_macs
-    outside = [f"{count} {op}" for op, count in ops.items() if op not in ("delegated", "subgraphs")]
-    macs = "" if share is None else f", {100 * share:.1f} % of the multiply-accumulates"
-    return (
-        f"{ops.get('delegated', 0)} ops in {ops.get('subgraphs', 0)} XNNPACK subgraphs{macs}; outside them "
-        f"{', '.join(outside) or 'none'}"
-    )

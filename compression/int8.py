@@ -83,12 +83,18 @@ def weighted_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def plan_precision(
-    module: nn.Module, precision: str, backend: str, cpu: str, example: tuple[torch.Tensor, ...]
+    module: nn.Module,
+    precision: str,
+    backend: str,
+    cpu: str,
+    example: tuple[torch.Tensor, ...],
+    calibration: Sequence[tuple[torch.Tensor, ...]] = (),
 ) -> list[PlannedLayer]:
     """The policy applied to a lowered module.
 
     precision: "fp32" or "int8". backend: "onnx" or "executorch". cpu: "arm64" or "x86", what the graph is for.
-    example: inputs of the module, for the shapes.
+    example: inputs of the module, for the shapes. calibration: inputs of the module, run once each, for the ranges of
+    what static int8 would round; without them no layer is exempted for its range.
     """
     if cpu not in CPUS:
         raise InputError(f"unknown target {cpu!r}; known: {', '.join(CPUS)}")
@@ -106,10 +112,10 @@ def plan_precision(
             if not macs > exchange.elements * elements + exchange.overhead:
                 asked, reason = "int8-weights", WEIGHT_ONLY
         plan.append(PlannedLayer(name, kind, asked, reason, layer.weight.numel()))
-    return plan
+    return _exempt_wide_inputs(module, plan, calibration, backend) if calibration else plan
 
 
-def exempt_wide_inputs(
+def _exempt_wide_inputs(
     module: nn.Module, plan: list[PlannedLayer], calibration: Sequence[tuple[torch.Tensor, ...]], backend: str
 ) -> list[PlannedLayer]:
     """`plan` without static int8 where one scale cannot hold the input: its rounding lies less than INPUT_SNR_DB below

@@ -52,6 +52,15 @@ class GraphRecord:
     layers: list[LayerRecord] = field(default_factory=list)
     delegated_macs: float | None = None
 
+    def delegation(self) -> str:
+        """What XNNPACK took of an ExecuTorch program, in words."""
+        outside = [f"{count} {op}" for op, count in self.ops.items() if op not in ("delegated", "subgraphs")]
+        macs = "" if self.delegated_macs is None else f", {100 * self.delegated_macs:.1f} % of the multiply-accumulates"
+        return (
+            f"{self.ops.get('delegated', 0)} ops in {self.ops.get('subgraphs', 0)} XNNPACK subgraphs{macs}; outside "
+            f"them {', '.join(outside) or 'none'}"
+        )
+
 
 @dataclass(frozen=True)
 class BeforeAfter:

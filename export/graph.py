@@ -10,7 +10,7 @@ from torch import nn
 
 from edge.bundle import GraphRecord, TensorSpec
 from edge.compression.cost import weight_bytes
-from edge.compression.int8 import exempt_wide_inputs, plan_precision, require_all
+from edge.compression.int8 import plan_precision, require_all
 from edge.errors import InputError
 from edge.export.delegable import Target
 from edge.export.lower import lower
@@ -69,13 +69,10 @@ def build_graph(
     lowered = lower(model, segment, target)
     names = signature(model, segment)
     example = tuple(torch.zeros(spec.shape) for spec in names.inputs)
-    plan = plan_precision(lowered, precision, target, cpu, example)
-    static = any(layer.precision == "int8-static" for layer in plan)
-    if static and not calibration:
+    batches = [(torch.from_numpy(audio), *example[1:]) for audio in calibration]
+    plan = plan_precision(lowered, precision, target, cpu, example, batches)
+    if not calibration and any(layer.precision == "int8-static" for layer in plan):
         raise InputError("static int8 needs calibration audio")
-    rest = example[1:]
-    batches = [(torch.from_numpy(audio), *rest) for audio in calibration]
-    plan = exempt_wide_inputs(lowered, plan, batches, target)
     size = weight_bytes(lowered, plan)
     if target == "onnx":
         from edge.export.to_onnx import to_onnx

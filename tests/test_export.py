@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edge.bundle import open_bundle, snr_db
 from edge.checkpoints import save_checkpoint
-from edge.compression.int8 import PlannedLayer, exempt_wide_inputs, input_snr, plan_precision, require_all
+from edge.compression.int8 import WIDE_INPUT, PlannedLayer, input_snr, plan_precision, require_all
 from edge.errors import EdgeError, InputError
 from edge.export import pipeline
 from edge.export.graph import build_graph
@@ -271,13 +271,16 @@ def test_cli_json(tmp_path, capsys):
 
 @pytest.mark.parametrize(("backend", "precision"), [("onnx", "int8-weights"), ("executorch", "fp32")])
 def test_a_layer_whose_input_no_scale_holds_keeps_its_precision(backend, precision):
-    net = torch.nn.Sequential(torch.nn.Conv2d(2, 32, 3), torch.nn.Conv2d(32, 32, 3)).eval()
-    plan = [PlannedLayer(name, "conv", "int8-static", "", 1) for name in ("0", "1")]
-    even = torch.rand(1, 2, 128, 128, generator=torch.Generator().manual_seed(0))
+    net = torch.nn.Sequential(torch.nn.Conv2d(16, 64, 3), torch.nn.Conv2d(64, 64, 3)).eval()
+    even = torch.rand(1, 16, 64, 64, generator=torch.Generator().manual_seed(0))
     spike = even.clone()
     spike[0, 0, 5, 5] = 1000.0
-    assert [p.precision for p in exempt_wide_inputs(net, plan, [(even,)], backend)] == ["int8-static"] * 2
-    first, _ = exempt_wide_inputs(net, plan, [(even,), (spike,)], backend)
-    assert first.precision == precision and first.reason
+
+    def planned(*calibration: torch.Tensor) -> list[PlannedLayer]:
+        return plan_precision(net, "int8", backend, "arm64", (even,), [(x,) for x in calibration])
+
+    assert planned()[1].precision == planned(even)[1].precision == "int8-static"
+    first = planned(even, spike)[0]
+    assert first.precision == precision and first.reason == WIDE_INPUT
     step, power = float(even.max()) / 255, float(even.square().mean())
     assert input_snr(net, ["0"], [(even,)])["0"] == pytest.approx(10 * np.log10(12 * power / step**2), rel=1e-4)

@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-from edge.benchmarks.profiling import delegation
 from edge.cli.common import enter_workbench, make_parser, positive_float, run_command
 from edge.errors import InputError
 
@@ -133,7 +132,7 @@ def summary(manifests: list) -> str:
         f"{m.name}: quality is {m.quality.metric} of {m.quality.reference}; input -> before -> after" for m in manifests
     ]
     programs = [(m.name, m.graphs["executorch"]) for m in manifests if "executorch" in m.graphs]
-    notes += [f"{name}: ExecuTorch: {delegation(graph)}" for name, graph in programs]
+    notes += [f"{name}: ExecuTorch: {graph.delegation()}" for name, graph in programs]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], "", *notes])
 
 
