@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edge.cli.train import main
 from edge.errors import InputError
 from edge.training import rooms, shards, songs, speech
-from edge.training.mixing import SongMixer, SpeechMixer, degrade, mix_at_snr, synthetic_noise
+from edge.training.mixing import SongMixer, SpeechMixer, clip, mix_at_snr, narrow_band, synthetic_noise
 
 
 def _power(x):
@@ -108,14 +108,25 @@ def test_rooms_that_validate_are_not_trained_on(tmp_path):
     assert not set(train.ravel()) & set(held_out.ravel())
 
 
-def test_degraded_audio_keeps_its_length_and_level():
+def test_clipped_audio_is_flat_at_its_limits():
     audio = np.random.default_rng(0).standard_normal(9601).astype(np.float32) * 0.1
-    changed = 0
+    for seed in range(20):
+        out = clip(audio, np.random.default_rng(seed))
+        limit = np.abs(out).max()
+        assert 0.24 < limit / np.abs(audio).max() < 0.71
+        assert np.array_equal(out[np.abs(audio) <= limit], audio[np.abs(audio) <= limit])
+
+
+def test_a_narrow_band_keeps_the_length_and_loses_the_top():
+    audio = np.random.default_rng(0).standard_normal(9601).astype(np.float32) * 0.1
+    before = np.abs(np.fft.rfft(audio)) ** 2
+    below, above = slice(300, 1500), slice(4500, None)  # 500 to 2500 Hz, 7.5 kHz and above
     for seed in range(60):
-        out = degrade(audio, np.random.default_rng(seed))
-        assert out.shape == audio.shape and np.isfinite(out).all() and 0.2 < _power(out) / _power(audio) < 1.3
-        changed += not np.array_equal(out, audio)
-    assert 5 < changed < 40
+        out = narrow_band(audio, np.random.default_rng(seed))
+        assert out.shape == audio.shape and np.isfinite(out).all()
+        after = np.abs(np.fft.rfft(out)) ** 2
+        assert after[above].sum() < 0.5 * before[above].sum()  # a filter of order 4 at 7 kHz takes little more
+        assert 0.7 < after[below].sum() / before[below].sum() < 1.2
 
 
 def test_song_folders_in_the_layout_of_musdb(tmp_path):

@@ -50,13 +50,15 @@ def enhancer_loss(estimate: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
     """Negative SNR, soft-limited at 30 dB, plus the STFT loss on signals at a common level: (B, N) -> scalar.
 
     The SNR counts less where the input's is low: a far voice in a room is no waveform to be had, and the SNR is then
-    best where the voice is gone.
+    best where the voice is gone. So it does where the input's is high: what such a voice lacks is a lost band, whose
+    waveform nobody can know, and the SNR is then best where the band stays empty.
     """
     level = noisy.square().mean(-1, keepdim=True).sqrt() + 1e-5
     estimate, clean, noisy = estimate / level, clean / level, noisy / level
     power = clean.square().mean(-1)
     snr = 10 * torch.log10((power + 1e-4) / ((clean - estimate).square().mean(-1) + 1e-3 * power + 1e-4))
-    weight = ((sdr(noisy, clean) + 10) / 15).clamp(0.1, 1)
+    given = sdr(noisy, clean)
+    weight = torch.minimum((given + 10) / 15, (24 - given) / 10).clamp(0.1, 1)
     return -(weight * snr).mean() / 10 + 2 * stft_loss(estimate, clean, (256, 512, 1024), phase=0.3)
 
 

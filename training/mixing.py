@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import soxr
-from scipy.signal import butter, fftconvolve, sosfilt
+from scipy.signal import butter, fftconvolve, sosfilt, sosfiltfilt
 
 from edge.errors import InputError
 from edge.training.shards import SCALE, Item, open_shard, read_manifest
 
 QUIET_POWER = 1e-6
+NARROW_SHARE = 0.35  # of the training pairs have lost their upper band
 
 
 def mix_at_snr(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
@@ -77,7 +78,8 @@ class SpeechMixer:
         if self.rooms is not None and rng.random() < 0.35:
             noisy, clean = self._in_room(clean, rng)
             noise = self._in_room(noise, rng)[0] if rng.random() < 0.3 else noise
-        snr = rng.uniform(-5, 22) if rng.random() < 0.95 else 50.0
+        narrow = rng.random() < NARROW_SHARE
+        snr = 50.0 if rng.random() < (0.5 if narrow else 0.05) else rng.uniform(-5, 22)
         noisy = noisy + mix_at_snr(noisy, noise, snr)
         gain = 10 ** (rng.uniform(-38, -14) / 20) / (np.sqrt(np.mean(noisy**2)) + 1e-6)
         peak = max(np.abs(noisy).max(), np.abs(clean).max()) * gain
@@ -86,7 +88,8 @@ class SpeechMixer:
         if rng.random() < 0.04:  # digital silence, as before a call or in a gated stream
             start = int(rng.integers(self.samples))
             noisy, clean = (np.where(np.arange(self.samples) < start, x, 0) for x in (noisy, clean))
-        return degrade(noisy, rng).astype(np.float32), clean.astype(np.float32)
+        noisy = clip(noisy, rng) if rng.random() < 0.08 else noisy
+        return (narrow_band(noisy, rng) if narrow else noisy).astype(np.float32), clean.astype(np.float32)
 
     def _in_room(self, audio: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
         """The reverberant sound and its direct path, of the input's length."""
@@ -104,6 +107,11 @@ class SpeechMixer:
         clean = self.voice(rng)
         return clean + mix_at_snr(clean, self.recorded_noise(rng), snr_db), clean
 
+    def low_passed(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Evaluation pair: a clean voice without what lies above 4 kHz."""
+        clean = self.voice(rng)
+        return soxr.resample(soxr.resample(clean, 16000, 8000), 8000, 16000)[: len(clean)], clean
+
 
 def _varied(draw, samples: int, rng: np.random.Generator) -> np.ndarray:
     """A voice played up to 12 % slower or faster, half of the time: pitch and formants of other speakers."""
@@ -114,20 +122,28 @@ def _varied(draw, samples: int, rng: np.random.Generator) -> np.ndarray:
     return np.resize(stretched, samples).astype(np.float32)  # repeats its beginning where it became shorter
 
 
-def degrade(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Clipping (8 %), then a narrow band (15 %) or telephone coding, G.711 at 8 kHz (5 %)."""
-    if rng.random() < 0.08:
-        limit = np.abs(audio).max() * rng.uniform(0.25, 0.7)
-        audio = np.clip(audio, -limit, limit)
+def clip(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Hard clipping at 25 to 70 % of the peak."""
+    limit = np.abs(audio).max() * rng.uniform(0.25, 0.7)
+    return np.clip(audio, -limit, limit)
+
+
+def narrow_band(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Low-passed at 3 to 7 kHz (with or without a filter's delay), at 4 kHz by resampling, or telephone coding (G.711).
+
+    A filter's delay is part of the target's phase to undo; most that limit a band (codecs, resamplers) have none.
+    """
     draw = rng.random()
-    if draw < 0.15:
-        audio = sosfilt(butter(8, float(rng.uniform(3000, 7000)), fs=16000, output="sos"), audio)
-    elif draw < 0.2:
-        narrow = np.clip(soxr.resample(audio.astype(np.float32), 16000, 8000, quality="LQ"), -1, 1)
+    if draw < 0.6:
+        lowpass = sosfiltfilt if draw < 0.4 else sosfilt
+        cutoff = 4000.0 if rng.random() < 0.3 else float(rng.uniform(3000, 7000))
+        return lowpass(butter(rng.integers(4, 13), cutoff, fs=16000, output="sos"), audio)
+    narrow = soxr.resample(audio.astype(np.float32), 16000, 8000, quality="LQ" if draw < 0.8 else "HQ")
+    if draw > 0.85:
+        narrow = np.clip(narrow, -1, 1)
         companded = np.round(np.sign(narrow) * np.log1p(255 * np.abs(narrow)) / np.log(256) * 127) / 127
-        expanded = np.sign(companded) * np.expm1(np.abs(companded) * np.log(256)) / 255
-        audio = np.resize(soxr.resample(expanded, 8000, 16000, quality="LQ"), len(audio))
-    return audio
+        narrow = np.sign(companded) * np.expm1(np.abs(companded) * np.log(256)) / 255
+    return np.resize(soxr.resample(narrow, 8000, 16000, quality="LQ"), len(audio))
 
 
 def synthetic_noise(samples: int, rng: np.random.Generator, rate: int = 16000) -> np.ndarray:

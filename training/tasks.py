@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from edge.checkpoints import save_checkpoint
 from edge.models.enhancer import Enhancer
 from edge.models.htdemucs import HTDEMUCS_MINI, HTDemucs
+from edge.training.eval_metrics import log_spectral_distance
 from edge.training.loop import Task
 from edge.training.losses import enhancer_loss, sdr, separation_loss, si_sdr, stft_loss
 from edge.training.mixing import SongMixer, SpeechMixer
@@ -41,6 +42,7 @@ def enhancer_task(data: Path, batch: int = 10, seconds: float = 2.4, learning_ra
     rng = np.random.default_rng(99)
     pairs = [held_out.at_snr(rng, snr) for snr in (0, 5, 10) for _ in range(12)]
     echoes = [held_out.in_room(rng, 20) for _ in range(12)] if held_out.rooms is not None else []
+    narrow = [held_out.low_passed(rng) for _ in range(12)]
     notes = describe_data(folder)
 
     def draw(generator: np.random.Generator) -> dict[str, Tensor]:
@@ -61,7 +63,10 @@ def enhancer_task(data: Path, batch: int = 10, seconds: float = 2.4, learning_ra
                 metrics[f"{name}si_sdr_gain_db"] = (si_sdr(enhanced, clean) - si_sdr(noisy, clean)).mean().item()
                 before, after = (stft_loss(x, clean, (512,)).item() for x in (noisy, enhanced))
                 metrics[f"{name}spectral_gain"] = 1 - after / before
-        return metrics
+        given, wide = (np.stack(part) for part in zip(*narrow, strict=True))
+        enhanced = cast(Enhancer, model).enhance(torch.from_numpy(given).to(device)).cpu().numpy()
+        before, after = (np.mean([*map(log_spectral_distance, wide, x)]) for x in (given, enhanced))
+        return metrics | {"band_gain": float(1 - after / before)}
 
     return Task(
         "enhancer",
