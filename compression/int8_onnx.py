@@ -118,6 +118,26 @@ def store_int8(model: onnx.ModelProto, nodes: Collection[str]) -> None:
     model.graph.node.extend([*decoders, *others])
 
 
+def approximate_gelu(model: onnx.ModelProto) -> None:
+    """GELU as x sigmoid(1.702 x), in place (Hendrycks & Gimpel 2016): at most 0.021 off, less than half the work."""
+    alpha = numpy_helper.from_array(np.array(1.702, np.float32), "gelu.alpha")
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        if node.op_type != "Gelu":
+            nodes.append(node)
+            continue
+        x, y = node.input[0], node.output[0]
+        nodes += [
+            onnx.helper.make_node("Mul", [x, alpha.name], [f"{y}.scaled"]),
+            onnx.helper.make_node("Sigmoid", [f"{y}.scaled"], [f"{y}.gate"]),
+            onnx.helper.make_node("Mul", [x, f"{y}.gate"], [y]),
+        ]
+    if len(nodes) > len(model.graph.node):
+        model.graph.initializer.append(alpha)
+        del model.graph.node[:]
+        model.graph.node.extend(nodes)
+
+
 def _output_axis(node: onnx.NodeProto) -> int:
     if node.op_type == "Gemm":
         return 0 if any(a.name == "transB" and a.i for a in node.attribute) else 1

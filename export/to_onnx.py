@@ -11,7 +11,7 @@ from onnxscript import optimizer
 from torch import nn
 
 from edge.compression.int8 import PlannedLayer
-from edge.compression.int8_onnx import achieved_precision, layer_nodes, quantize_onnx
+from edge.compression.int8_onnx import achieved_precision, approximate_gelu, layer_nodes, quantize_onnx
 from edge.export.exported import Exported
 from edge.export.quiet import quiet
 from edge.export.shrink import store_half, strip
@@ -33,6 +33,7 @@ def to_onnx(
     if any(layer.precision != "fp32" for layer in plan):
         with quiet():
             model, achieved = quantize_onnx(model, plan, calibration)
+        approximate_gelu(model)
         store_half(model)
     else:
         achieved = achieved_precision(model, layer_nodes(model))

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from edge.bundle import open_bundle, snr_db
 from edge.checkpoints import save_checkpoint
 from edge.compression.int8 import WIDE_INPUT, PlannedLayer, input_snr, plan_precision, require_all
+from edge.compression.int8_onnx import approximate_gelu
 from edge.errors import EdgeError, InputError
 from edge.export import pipeline
 from edge.export.graph import build_graph
@@ -284,3 +286,18 @@ def test_a_layer_whose_input_no_scale_holds_keeps_its_precision(backend, precisi
     assert first.precision == precision and first.reason == WIDE_INPUT
     step, power = float(even.max()) / 255, float(even.square().mean())
     assert input_snr(net, ["0"], [(even,)])["0"] == pytest.approx(10 * np.log10(12 * power / step**2), rel=1e-4)
+
+
+def test_the_approximate_gelu_is_near_the_exact_one():
+    nodes = [onnx.helper.make_node("Gelu", ["x"], ["middle"]), onnx.helper.make_node("Neg", ["middle"], ["y"])]
+    shapes = [[onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [2001])] for n in "xy"]
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, "g", *shapes), opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=9
+    )
+    x = np.linspace(-10, 10, 2001, dtype=np.float32)
+    approximate_gelu(model)
+    onnx.checker.check_model(model)
+    assert [n.op_type for n in model.graph.node] == ["Mul", "Sigmoid", "Mul", "Neg"]
+    found = -onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+    exact = torch.nn.functional.gelu(torch.from_numpy(x)).numpy()
+    assert 0.015 < np.abs(found - exact).max() < 0.021

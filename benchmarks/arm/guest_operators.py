@@ -20,20 +20,14 @@ def _main() -> None:
     bundle = open_bundle(sys.argv[1])
     runs, prefix = int(sys.argv[2]), sys.argv[3]
     import_backend("onnx")
-    import onnxruntime
+    from edge.runtime.onnx_backend import Onnx
 
     inputs = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in bundle.manifest.inputs}
     audio = bundle.manifest.inputs[0]
     inputs[audio.name] = 0.1 * np.random.default_rng(0).standard_normal(audio.shape, dtype=np.float32)
     gc.disable()
     for profiled in (False, True):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        options.enable_profiling = profiled
-        options.profile_file_prefix = prefix
-        path = str(bundle.graph_path("onnx"))
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = Onnx(str(bundle.graph_path("onnx")), 1, prefix if profiled else None).session
         for _ in range(runs):
             os.getppid()
             session.run(None, inputs)

@@ -9,6 +9,9 @@ import numpy as np
 from edge.manifest import Manifest
 from edge.runtime.binding import Binding
 
+# x86: blocks of 16 channels, mostly padding in pruned networks; ARM64 int8: transposes between every other layer
+DISABLED = ["NchwcTransformer", "NhwcTransformer"]
+
 
 class Onnx:
     """A session, which may run in several threads at once.
@@ -30,7 +33,7 @@ class Onnx:
             model,
             options,
             providers=["CPUExecutionProvider"],
-            disabled_optimizers=["NchwcTransformer"],  # x86: blocks of 16 channels, mostly padding in pruned networks
+            disabled_optimizers=DISABLED,
         )
         self.inputs = [node.name for node in self.session.get_inputs()]
         self.outputs = [node.name for node in self.session.get_outputs()]

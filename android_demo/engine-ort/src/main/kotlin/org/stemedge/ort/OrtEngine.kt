@@ -33,7 +33,7 @@ class OrtEngine : Engine {
                 options.setIntraOpNumThreads(threads)
                 options.setInterOpNumThreads(1)
                 // as edge-run does: int8 rounds otherwise where the float parts before it are computed otherwise
-                options.addConfigEntry("optimization.disable_specified_optimizers", "NchwcTransformer")
+                options.addConfigEntry("optimization.disable_specified_optimizers", "NchwcTransformer;NhwcTransformer")
                 options.setSessionLogLevel(OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL) // failures come as exceptions
                 OrtEnvironment.getEnvironment().createSession(file.path, options)
             }
