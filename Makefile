@@ -56,8 +56,10 @@ RESUME = $(if $(wildcard runs/$(1)/state.pt),--resume)
 weights: $(INSTALLED)
 	$(BIN)/edge-train data speech --out $(DATA)
 	$(BIN)/edge-train data music --out $(DATA) --songs 241
-	$(BIN)/edge-train enhancer --data $(DATA) --minutes 190 --out runs/enhancer $(call RESUME,enhancer)
-	$(BIN)/edge-train htdemucs-mini --data $(DATA) --minutes 120 --out runs/htdemucs-mini $(call RESUME,htdemucs-mini)
+	$(BIN)/edge-train enhancer --data $(DATA) --minutes 260 --out runs/enhancer $(call RESUME,enhancer)
+	$(BIN)/edge-train htdemucs-mini --data $(DATA) --minutes 175 --out runs/htdemucs-mini $(call RESUME,htdemucs-mini)
+	# at last on whole segments, as the network is used
+	$(BIN)/edge-train htdemucs-mini --data $(DATA) --minutes 240 --seconds 4 --batch 1 --out runs/htdemucs-mini --resume
 	for model in enhancer htdemucs-mini; do $(BIN)/edge-train recover $$model --prune 0.5 --data $(DATA) --minutes 60 \
 		--checkpoint runs/$$model/$$model.safetensors --out runs/$$model-p50 \
 		$$(test -f runs/$$model-p50/state.pt && echo --resume) || exit 1; done

@@ -70,6 +70,6 @@ def _distillation(student: nn.Module, teacher: nn.Module, data: Path, metadata: 
         return task.loss(model, {**example, target: (example[target] + taught) / 2})
 
     def save(path: Path, model: nn.Module) -> None:
-        save_checkpoint(path, model, metadata, half=True)
+        save_checkpoint(path, model, metadata, precision="int8")
 
     return dataclasses.replace(task, model=student, loss=loss, save=save, learning_rate=2 / 3 * task.learning_rate)

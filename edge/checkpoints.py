@@ -1,8 +1,8 @@
 """Checkpoints in and out: our safetensors files, and the released `.th` files without unpickling any object.
 
 A stem-edge checkpoint is a safetensors file whose metadata holds `model` ("htdemucs" or "enhancer"), `config` (JSON)
-and free text such as `training_data` and `weights_license`. A pruned network also names its `prune_ratio`: its layer
-widths then follow the tensors in the file.
+and free text such as `training_data` and `weights_license`; its tensors are fp32, fp16 or int8 (see
+`save_checkpoint`). A pruned network also names its `prune_ratio`: its layer widths then follow the tensors in the file.
 """
 
 import dataclasses
@@ -54,23 +54,51 @@ _FIXED_SETTINGS: dict[str, tuple] = {
 }
 
 
+_SCALE = ".int8_scale"
 _POSITIONAL = ("sources", "audio_channels", "channels", "channels_time", "growth", "nfft")
 
 
 def save_checkpoint(
-    path: Path | str, model: nn.Module, metadata: Mapping[str, str] | None = None, half: bool = False
+    path: Path | str, model: nn.Module, metadata: Mapping[str, str] | None = None, precision: str = "fp32"
 ) -> None:
-    """Write `model` (HTDemucs or Enhancer, pruned or not) to a safetensors file, atomically; half: in fp16."""
+    """Write `model` (HTDemucs or Enhancer, pruned or not) to a safetensors file, atomically.
+
+    precision: "fp32", "fp16", or "int8": matrices and kernels as int8 with an fp32 scale for each row of their first
+    axis (`NAME.int8_scale`), all else as fp16.
+    """
     name = next(n for n, (cls, _) in MODELS.items() if isinstance(model, cls))
     config = json.dumps(dataclasses.asdict(model.config), default=str)  # type: ignore[call-overload]
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    if half:
-        tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
+    if precision == "int8":
+        tensors = _encode_int8(tensors)
+    if precision != "fp32":
+        tensors = {k: v if k.endswith(_SCALE) or not v.is_floating_point() else v.half() for k, v in tensors.items()}
     for key, module in model.named_modules():
         if isinstance(getattr(module, "kept", None), torch.Tensor):
             tensors[f"{key}.kept"] = module.kept.cpu().contiguous()
     with atomic_path(Path(path)) as temporary:
         save_file(tensors, temporary, metadata={**(metadata or {}), "model": name, "config": config})
+
+
+def _encode_int8(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    encoded = {}
+    for name, values in tensors.items():
+        if values.dim() < 2 or not values.is_floating_point():
+            encoded[name] = values
+            continue
+        largest = values.abs().flatten(1).amax(1).clamp_min(torch.finfo(torch.float32).tiny)
+        scale = (largest / 127).reshape(-1, *[1] * (values.dim() - 1))
+        encoded |= {name: torch.round(values / scale).to(torch.int8), name + _SCALE: scale}
+    return encoded
+
+
+def _decode_int8(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    whole = {name: values for name, values in tensors.items() if not name.endswith(_SCALE)}
+    for name in [name for name, values in whole.items() if values.dtype == torch.int8]:
+        if name + _SCALE not in tensors:
+            raise RuntimeError(f"no {name}{_SCALE}")
+        whole[name] = whole[name] * tensors[name + _SCALE]
+    return whole
 
 
 def load_checkpoint(path: Path | str) -> nn.Module:
@@ -184,10 +212,10 @@ def _is_safetensors(path: Path) -> bool:
 def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     try:
         with safe_open(path, "pt") as file:
-            return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})
+            return _decode_int8({k: file.get_tensor(k) for k in file.keys()}), dict(file.metadata() or {})
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such checkpoint file") from error
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError) as error:
         raise InputError(f"{path}: a damaged safetensors file ({error})") from error
 
 

@@ -5,6 +5,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from edge.checkpoints import load_any, load_checkpoint, save_checkpoint
 from edge.errors import InputError
@@ -126,10 +128,37 @@ def test_bad_files_get_one_line(tmp_path, kind):
 
 def test_half_precision_files_load_as_fp32(tmp_path):
     model = HTDemucs(HTDEMUCS_MINI).eval()
-    for name, half in (("whole", False), ("half", True)):
-        save_checkpoint(tmp_path / name, model, half=half)
-    again = load_checkpoint(tmp_path / "half")
-    assert (tmp_path / "half").stat().st_size < 0.51 * (tmp_path / "whole").stat().st_size
+    for precision in ("fp32", "fp16"):
+        save_checkpoint(tmp_path / precision, model, precision=precision)
+    again = load_checkpoint(tmp_path / "fp16")
+    assert (tmp_path / "fp16").stat().st_size < 0.51 * (tmp_path / "fp32").stat().st_size
     for ours, theirs in zip(again.parameters(), model.parameters(), strict=True):
         assert ours.dtype == torch.float32
         torch.testing.assert_close(ours, theirs, rtol=2**-10, atol=1e-7)
+
+
+def test_int8_files_load_within_half_a_step_of_every_row(tmp_path):
+    model = HTDemucs(HTDEMUCS_MINI).eval()
+    save_checkpoint(tmp_path / "m", model, precision="int8")
+    assert (tmp_path / "m").stat().st_size < 1.3 * sum(p.numel() for p in model.parameters())
+    for ours, theirs in zip(load_checkpoint(tmp_path / "m").parameters(), model.parameters(), strict=True):
+        rows = theirs.detach().reshape(len(theirs), -1)
+        step = rows.abs().amax(1, keepdim=True) / 127 if theirs.dim() > 1 else rows.abs() * 2**-9
+        assert ours.dtype == torch.float32
+        assert ((ours.detach().reshape(rows.shape) - rows).abs() <= 0.501 * step + 1e-7).all()
+
+
+@pytest.mark.parametrize("damage", ["missing", "short"])
+def test_an_int8_file_without_its_scales_is_refused(tmp_path, damage):
+    path = tmp_path / "m.safetensors"
+    save_checkpoint(path, HTDemucs(HTDEMUCS_MINI), precision="int8")
+    with safe_open(path, "pt") as file:
+        tensors, metadata = {k: file.get_tensor(k) for k in file.keys()}, file.metadata()
+    name = next(k for k in tensors if k.endswith(".int8_scale"))
+    tensors[name] = tensors[name][:-1].clone()
+    if damage == "missing":
+        del tensors[name]
+    save_file(tensors, path, metadata)
+    with pytest.raises(InputError) as caught:
+        load_checkpoint(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)

@@ -74,7 +74,7 @@ def enhancer_task(data: Path, batch: int = 10, seconds: float = 2.4, learning_ra
         draw,
         loss,
         validate,
-        lambda path, m: save_checkpoint(path, m, notes, half=True),
+        lambda path, m: save_checkpoint(path, m, notes, precision="fp16"),
         learning_rate,
     )
 
@@ -119,7 +119,7 @@ def separator_task(data: Path, batch: int = 2, seconds: float = 2.0, learning_ra
         draw,
         loss,
         validate,
-        lambda path, m: save_checkpoint(path, m, notes, half=True),
+        lambda path, m: save_checkpoint(path, m, notes, precision="fp16"),
         learning_rate,
         bf16=True,
     )
