@@ -16,7 +16,7 @@ from scipy.signal import fftconvolve
 from edge.audio import AudioReader
 from edge.errors import InputError
 from edge.training.eval_rooms import RATE, evaluation_rooms
-from edge.training.mixing import mix_at_snr
+from edge.training.mixing import mix_at_snr, without_upper_band
 from edge.training.shards import SCALE, open_shard, read_manifest
 from edge.training.speech import AUDIO
 
@@ -121,7 +121,7 @@ def _clip(corpus: Corpus, condition: str, number: int, rng: np.random.Generator,
     elif condition == "babble":
         noisy, group = noisy + mix_at_snr(noisy, corpus.babble(rng, len(noisy)), snr), f"{snr} dB"
     elif condition == "band-limited":
-        noisy = np.resize(soxr.resample(soxr.resample(voice, RATE, RATE // 2), RATE // 2, RATE), len(voice))
+        noisy = without_upper_band(voice)
     elif condition == "silence":  # 2 s of noisy speech, then digital silence
         talk = voice[: 2 * RATE] + mix_at_snr(voice[: 2 * RATE], corpus.noise(rng, len(voice[: 2 * RATE])), 5)
         noisy, skip = np.concatenate([talk, np.zeros(8 * RATE)]), 3 * RATE

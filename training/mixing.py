@@ -110,7 +110,7 @@ class SpeechMixer:
     def low_passed(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Evaluation pair: a clean voice without what lies above 4 kHz."""
         clean = self.voice(rng)
-        return soxr.resample(soxr.resample(clean, 16000, 8000), 8000, 16000)[: len(clean)], clean
+        return without_upper_band(clean), clean
 
 
 def _varied(draw, samples: int, rng: np.random.Generator) -> np.ndarray:
@@ -120,6 +120,11 @@ def _varied(draw, samples: int, rng: np.random.Generator) -> np.ndarray:
         return voice
     stretched = soxr.resample(voice, 16000, 16000 * float(rng.uniform(0.88, 1.12)), quality="LQ")
     return np.resize(stretched, samples).astype(np.float32)  # repeats its beginning where it became shorter
+
+
+def without_upper_band(audio: np.ndarray) -> np.ndarray:
+    """(n,) at 16 kHz resampled to 8 kHz and back: nothing above 4 kHz is left."""
+    return np.resize(soxr.resample(soxr.resample(audio, 16000, 8000), 8000, 16000), len(audio))
 
 
 def clip(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
