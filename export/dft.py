@@ -1,4 +1,4 @@
-"""STFT and inverse STFT as plain matrix products, so that a graph takes a waveform and gives waveforms.
+"""The STFT as plain matrix products, so that a graph takes a waveform (its inverse: synthesis.py).
 
 A DFT of N = n^s points runs in s stages of n-point DFTs with twiddle factors between them (Cooley & Tukey 1965):
 N = 4096 is three stages of 16 points, half the multiplications of two stages of 64, from a few kilobytes of constants.
@@ -8,14 +8,13 @@ delegates.
 Sample a_1 n^(s-1) + ... + a_s and bin q_1 + q_2 n + ... + q_s n^(s-1) are counted in digits. The data lie as
 [a_s, ..., a_1, frame], and stage j makes q_j of a_j: the products of its matrices from the left leave
 [a_s, ..., a_(j+1), (re, im), q_j, ..., q_1, frame], where (a_(j+1), re, im) is what the next stage sums over. So frames
-stay the last axis, and nothing large is transposed between stages. The inverse runs the transposed matrices backwards.
+stay the last axis, and nothing large is transposed between stages.
 """
 
 import math
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 
 def _radix(nfft: int) -> tuple[int, int]:
@@ -34,18 +33,19 @@ def _rotation(phase: torch.Tensor) -> torch.Tensor:
     return blocks.reshape(2 * phase.shape[0], 2 * phase.shape[1]).float()
 
 
-class StageMatrices(nn.Module):
-    """Matrices of the stages, a batch over the digits that are still to come: they hold the twiddle factors, the
-    first also the window.
+class STFT(nn.Module):
+    """(C, 1, frames + 3, hop) padded hops -> (1, 2C, nfft/2, frames), as `edge.models.spectrogram.stft`.
 
-    Stage j turns by 2 pi q_j (a_j / n + a_(j+1) / n^2 + ...). The graph makes them from tables of n x n by angle
-    addition: they would outweigh a small network.
+    The matrices of a stage are a batch over the digits that are still to come: they hold the twiddle factors, the
+    first also the window. Stage j turns by 2 pi q_j (a_j / n + a_(j+1) / n^2 + ...). The graph makes them from tables
+    of n x n by angle addition: they would outweigh a small network.
     """
 
-    def __init__(self, nfft: int):
+    def __init__(self, nfft: int, frames: int, channels: int):
         super().__init__()
-        n, self.stages = _radix(nfft)
-        self.n = n
+        self.n, self.stages = _radix(nfft)
+        self.frames = frames
+        n = self.n
         index = torch.arange(n, dtype=torch.float64)
         phase = 2 * math.pi / n * index[:, None] * index
         self.register_buffer("rotation", _rotation(phase))
@@ -54,11 +54,23 @@ class StageMatrices(nn.Module):
             later = (phase / n**digit).repeat(1, 2)  # [a, (re q, im q)]
             self.register_buffer(f"cos_{digit}", later.cos().float())
             self.register_buffer(f"sin_{digit}", later.sin().float())
+        self.register_buffer("scale", torch.full((channels, 1, 1), n**-0.5))  # each stage its part
 
-    def forward(self, stage: int, scale: torch.Tensor, adjoint: bool) -> torch.Tensor:
-        """Stage 0, 1, ... times `scale` (copies, 1, 1): (copies * batch, (re q, im q), (a re, a im)).
+    def forward(self, hops: torch.Tensor) -> torch.Tensor:
+        channels, n, s, t = hops.shape[0], self.n, self.stages, self.frames
+        x = hops.reshape(channels, t + 3, n**s // 4).permute(0, 2, 1)
+        # digits are reversed only here, in rows of frames: runtimes are slow at one transpose that does both
+        x = torch.cat([x[..., i : i + t] for i in range(4)], 1).reshape(channels, *[n] * s, t)
+        x = x.permute(0, *range(s, 0, -1), s + 1)
+        for stage in range(s):
+            matrix = self._matrices(stage)
+            x = torch.bmm(matrix, x.reshape(matrix.shape[0], matrix.shape[2], -1))
+        return x.reshape(1, 2 * channels, n**s // 2, t)
 
-        The first stage has real input, hence columns a; the last gives the lower half of q_s. adjoint: transposed.
+    def _matrices(self, stage: int) -> torch.Tensor:
+        """Of stage 0, 1, ...: (channels * batch, (re q, im q), (a re, a im)).
+
+        The first stage has real input, hence columns a; the last gives the lower half of q_s.
         """
         n, last = self.n, stage == self.stages - 1
         matrix, advanced = self.rotation, self.advanced
@@ -66,16 +78,13 @@ class StageMatrices(nn.Module):
             matrix, advanced = (x.reshape(2 * n, n, 2)[..., :1].reshape(2 * n, n) for x in (matrix, advanced))
         if last:
             matrix = matrix.reshape(2, n, 2 * n)[:, : n // 2].reshape(n, 2 * n)
-        if adjoint:
-            matrix, advanced = matrix.t(), advanced.t()
         matrix = matrix.reshape(1, *matrix.shape)
         if not last:
             cos, sin = self._twiddles(self.stages - stage)
-            shape = (-1, 1, 2 * n) if adjoint else (-1, 2 * n, 1)
-            matrix = matrix * cos.reshape(shape) + advanced * sin.reshape(shape)
+            matrix = matrix * cos.reshape(-1, 2 * n, 1) + advanced * sin.reshape(-1, 2 * n, 1)
         if stage == 0:  # the Hann window is (1 - cos 2 pi a / nfft) / 2, and that cosine stands at q = 1
-            matrix = matrix * (0.5 - 0.5 * (matrix[:, :, 1:2] if adjoint else matrix[:, 1:2]))
-        copies = matrix.reshape(1, *matrix.shape) * scale.reshape(-1, 1, 1, 1)
+            matrix = matrix * (0.5 - 0.5 * matrix[:, 1:2])
+        copies = matrix.reshape(1, *matrix.shape) * self.scale.reshape(-1, 1, 1, 1)
         return copies.reshape(-1, *matrix.shape[1:])
 
     def _twiddles(self, digits: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -87,60 +96,6 @@ class StageMatrices(nn.Module):
             cos, sin = cos * c - sin * s, sin * c + cos * s
             cos, sin = cos.reshape(1, -1, 2 * n), sin.reshape(1, -1, 2 * n)
         return cos, sin
-
-
-class STFT(nn.Module):
-    """(C, 1, frames + 3, hop) padded hops -> (1, 2C, nfft/2, frames), as `edge.models.spectrogram.stft`."""
-
-    def __init__(self, matrices: StageMatrices, frames: int, channels: int):
-        super().__init__()
-        self.matrices, self.frames = matrices, frames
-        self.register_buffer("scale", torch.full((channels, 1, 1), matrices.n**-0.5))  # each stage its part
-
-    def forward(self, hops: torch.Tensor) -> torch.Tensor:
-        channels, n, s, t = hops.shape[0], self.matrices.n, self.matrices.stages, self.frames
-        x = hops.reshape(channels, t + 3, n**s // 4).permute(0, 2, 1)
-        # digits are reversed only here, in rows of frames: runtimes are slow at one transpose that does both
-        x = torch.cat([x[..., i : i + t] for i in range(4)], 1).reshape(channels, *[n] * s, t)
-        x = x.permute(0, *range(s, 0, -1), s + 1)
-        for stage in range(s):
-            matrix = self.matrices(stage, self.scale, False)
-            x = torch.bmm(matrix, x.reshape(matrix.shape[0], matrix.shape[2], -1))
-        return x.reshape(1, 2 * channels, n**s // 2, t)
-
-
-class InverseSTFT(nn.Module):
-    """(1, 2C, nfft/2, frames) -> (C, 1, frames + 3, hop) overlapped hops, before the cut of the padding.
-
-    The caller has weighted bin 0 by 1/2 (see `bin_weights`), since a real signal has every other bin twice.
-    """
-
-    def __init__(self, matrices: StageMatrices, frames: int, channels: int):
-        super().__init__()
-        self.matrices, self.frames = matrices, frames
-        # Hann squared at hop nfft/4 overlaps to 1.5; both halves of the spectrum count, hence 2
-        part = (2 / 1.5) ** (1 / matrices.stages) * matrices.n**-0.5
-        self.register_buffer("scale", torch.full((channels, 1, 1), part))
-
-    def forward(self, spec: torch.Tensor) -> torch.Tensor:
-        channels, n, s, t = spec.shape[1] // 2, self.matrices.n, self.matrices.stages, self.frames
-        x = spec
-        for stage in reversed(range(s)):
-            matrix = self.matrices(stage, self.scale, True)
-            x = torch.bmm(matrix, x.reshape(matrix.shape[0], matrix.shape[2], -1))
-        x = x.reshape(channels, *[n] * s, t)  # [a_s, ..., a_1, frame]
-        quarter = n // 4
-        parts = [F.pad(x[..., i * quarter : (i + 1) * quarter, :], (i, 3 - i)) for i in range(4)]
-        hops = (parts[0] + parts[1]) + (parts[2] + parts[3])
-        hops = hops.permute(0, *range(s, 0, -1), s + 1).reshape(channels, n**s // 4, t + 3)
-        return hops.permute(0, 2, 1).reshape(channels, 1, t + 3, n**s // 4)
-
-
-def bin_weights(nfft: int) -> torch.Tensor:
-    """(1, 1, nfft/2, 1) weights that `InverseSTFT` wants on its input."""
-    weights = torch.ones(1, 1, nfft // 2, 1)
-    weights[:, :, 0] = 0.5
-    return weights
 
 
 def reflected_hops(mix: torch.Tensor, frames: int, hop: int) -> torch.Tensor:

@@ -14,7 +14,8 @@ from edge.export.delegable import (
     as_conv2d,
     full_mean,
 )
-from edge.export.dft import STFT, InverseSTFT, StageMatrices, bin_weights, reflected_hops
+from edge.export.dft import STFT, reflected_hops
+from edge.export.synthesis import Synthesis
 from edge.models.htdemucs import HTDemucs
 from edge.models.transformer import CrossTransformer, positions_2d
 
@@ -79,10 +80,7 @@ class LoweredHTDemucs(nn.Module):
         self.segment, self.nfft, self.hop = segment, c.nfft, c.nfft // 4
         self.frames = math.ceil(segment / self.hop)
         self.sources, self.channels = len(c.sources), c.audio_channels
-        matrices = StageMatrices(c.nfft)
-        self.stft = STFT(matrices, self.frames, self.channels)
-        self.istft = InverseSTFT(matrices, self.frames, self.sources * self.channels)
-        self.register_buffer("bin_weights", bin_weights(c.nfft))
+        self.stft = STFT(c.nfft, self.frames, self.channels)
 
         self.encoder = nn.ModuleList(Encoder(layer, target) for layer in model.encoder)
         self.tencoder = nn.ModuleList(Encoder(layer, target) for layer in model.tencoder)
@@ -91,10 +89,11 @@ class LoweredHTDemucs(nn.Module):
         for conv, why in (
             (self.encoder[0].conv, "first convolution"),
             (self.tencoder[0].conv, "first convolution"),
-            (self.decoder[-1].conv_tr, "last convolution"),
             (self.tdecoder[-1].conv_tr, "last convolution"),
         ):
             conv.keep_float = why
+        self.synthesis = Synthesis(self.decoder[-1].conv_tr, c.nfft, self.frames)
+        self.decoder[-1].conv_tr = nn.Identity()
         self.embedded = bool(c.freq_emb)
         if self.embedded:
             # contiguous: XNNPACK reads a constant's memory as it lies, whatever its strides say
@@ -130,8 +129,8 @@ class LoweredHTDemucs(nn.Module):
 
         xt, x = self._core(wave / (1e-5 + wave_std), spec / (1e-5 + spec_std))
 
-        spectra = x * (spec_std * self.bin_weights) + spec_mean * self.bin_weights
-        hops = self.istft(spectra).reshape(1, self.sources * channels, 1, (self.frames + 3) * self.hop)
+        hops = self.synthesis(x, spec_std, spec_mean)
+        hops = hops.reshape(1, self.sources * channels, 1, (self.frames + 3) * self.hop)
         pad = self.hop // 2 * 3
         stems = hops[..., pad : pad + length] + (xt * wave_std + wave_mean)
         return stems.reshape(1, self.sources, channels, length)
