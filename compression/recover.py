@@ -29,18 +29,22 @@ def recover(
     ratio: float,
     *,
     seed: int = 0,
+    batch: int | None = None,
+    seconds: float | None = None,
     out: Path | None = None,
     resume: bool = False,
     notes: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Train the pruned `student` in place for `minutes` on what `edge-train data` wrote; returns its record.
 
-    out: folder of the run, to resume it and to keep its checkpoint (pruned widths, with `notes` as metadata);
-    without it the run is temporary. Raises InputError where `data` lacks what the model trains on, or for a bag.
+    batch, seconds: examples a step and their length, where not the task's own. out: folder of the run, to resume it
+    and to keep its checkpoint (pruned widths, with `notes` as metadata); without it the run is temporary. Raises
+    InputError where `data` lacks what the model trains on, or for a bag.
     """
     record: dict[str, Any] = {"minutes": minutes, "method": METHOD}
     metadata = {**(notes or {}), "prune_ratio": str(ratio), "recovery": json.dumps(record)}
-    task = _distillation(student, teacher, data, metadata)
+    examples = {k: v for k, v in {"batch": batch, "seconds": seconds}.items() if v is not None}
+    task = _distillation(student, teacher, data, metadata, examples)
     schedule = Schedule(minutes=minutes, warmup=50, ema=0.995, seed=seed)
     with tempfile.TemporaryDirectory() as temporary:
         folder = out or Path(temporary)
@@ -50,11 +54,13 @@ def recover(
     return record | {"validation": metrics}
 
 
-def _distillation(student: nn.Module, teacher: nn.Module, data: Path, metadata: dict[str, str]) -> Task:
+def _distillation(
+    student: nn.Module, teacher: nn.Module, data: Path, metadata: dict[str, str], examples: Mapping[str, Any]
+) -> Task:
     if isinstance(student, Enhancer):
-        task, target = enhancer_task(data), "clean"
+        task, target = enhancer_task(data, **examples), "clean"
     elif isinstance(student, HTDemucs):
-        task, target = separator_task(data), "stems"
+        task, target = separator_task(data, **examples), "stems"
     else:
         raise InputError("a bag of models cannot be recovered as one; recover its members one by one")
     teacher = copy.deepcopy(teacher).eval().requires_grad_(False)

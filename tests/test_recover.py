@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,15 +18,15 @@ from edge.training.loop import Schedule, Task
 
 @pytest.fixture
 def tiny_task(monkeypatch):
-    def make(data):
-        def batch(rng):
-            clean = torch.from_numpy(rng.standard_normal((2, 1920)).astype("float32")) * 0.1
+    def make(data, batch=2):
+        def draw(rng):
+            clean = torch.from_numpy(rng.standard_normal((batch, 1920)).astype("float32")) * 0.1
             return {"noisy": clean + 0.05 * torch.randn_like(clean), "clean": clean}
 
         def loss(model, example):
             return (model.enhance(example["noisy"]) - example["clean"]).square().mean() * 100
 
-        return Task("enhancer", Enhancer(), batch, loss, lambda model: {"gain": 1.0}, lambda path, model: None)
+        return Task("enhancer", Enhancer(), draw, loss, lambda model: {"gain": 1.0}, lambda path, model: None)
 
     monkeypatch.setattr(recovery, "enhancer_task", make)
     # steps instead of minutes: the same training on any machine
@@ -44,7 +45,8 @@ def test_student_learns_and_teacher_stays(tiny_task, tmp_path):
     with torch.no_grad():  # half way between the target and the teacher
         output, taught = student.enhance(audio), teacher.enhance(audio)
         expected = 100 * (output - (clean + taught) / 2).square().mean()
-        task = recovery._distillation(student, teacher, tmp_path, {})
+        task = recovery._distillation(student, teacher, tmp_path, {}, {"batch": 3})
+        assert len(task.batch(np.random.default_rng(0))["clean"]) == 3
         assert torch.allclose(task.loss(student, {"noisy": audio, "clean": clean}), expected)
     record = recovery.recover(student, teacher, tmp_path, 0.03, 0.5, out=tmp_path / "run", notes={"origin": "test"})
     assert record["minutes"] == 0.03 and record["validation"] == {"gain": 1.0}

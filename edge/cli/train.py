@@ -45,6 +45,8 @@ def parser() -> argparse.ArgumentParser:
     again.add_argument("--resume", action="store_true", help="go on with the run in --out")
     again.add_argument("--checkpoint", type=Path, help="the unpruned weights (default: the shipped ones)")
     again.add_argument("--threads", type=int)
+    again.add_argument("--batch", type=int, help="examples a step")
+    again.add_argument("--seconds", type=float, help="length of an example")
     again.add_argument("--seed", type=int, default=0)
     return top
 
@@ -119,8 +121,8 @@ def _recover(args: argparse.Namespace) -> int:
     # a resumed run keeps its widths, whatever the unpruned network has learned since
     small = load_checkpoint(saved) if args.resume else prune(model.network, args.prune).model
     notes = {"training_data": model.training_data, "weights_license": model.weights_license}
-    options = {"seed": args.seed, "out": args.out, "resume": args.resume, "notes": notes}
-    recover(small, model.network, args.data, args.minutes, args.prune, **options)
+    run = {"seed": args.seed, "batch": args.batch, "seconds": args.seconds, "out": args.out, "resume": args.resume}
+    recover(small, model.network, args.data, args.minutes, args.prune, notes=notes, **run)
     print(f"weights: {saved}")
     return 0
 
