@@ -24,11 +24,11 @@ from torch.nn import functional as F
 
 
 def _factors(points: int) -> tuple[int, int]:
-    """The most nearly equal even P <= Q with P Q = points."""
-    for p in range(2 * (math.isqrt(points) // 2), 1, -2):
-        if points % p == 0 and points // p % 2 == 0:
-            return p, points // p
-    raise ValueError(f"{points} has no two even factors")
+    """Even P and Q with P Q = points for which the two stages multiply least."""
+    pairs = [(p, points // p) for p in range(2, points // 2 + 1, 2) if points % (2 * p) == 0]
+    if not pairs:
+        raise ValueError(f"{points} has no two even factors")
+    return min(pairs, key=lambda pair: (pair[1] // 2 + 1) * (points + (2 * pair[0]) ** 2))
 
 
 class Rotations(nn.Module):
