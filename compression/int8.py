@@ -3,7 +3,8 @@
 Weights are symmetric int8 per output channel. Where int8 arithmetic pays, Linears quantize their activations
 dynamically and convolutions statically from calibration audio. Where it does not (changing an activation to int8 and
 back costs more than the cheaper products save), the weights alone are stored as int8 and the layer computes in fp32.
-What a lowered module marks with `keep_float` (STFT, norm statistics, first and last convolution) stays fp32.
+What a lowered module marks with `keep_float` (STFT, norm statistics, first and last convolution) stays fp32; what it
+marks with `compute_float` keeps fp32 arithmetic where the backend can store weights as int8 all the same (ONNX).
 Each exporter reports the precision that a layer really got; `require_all` fails where one that was asked for stayed
 float.
 """
@@ -107,6 +108,8 @@ def plan_precision(
             asked, reason = "fp32", ""
         elif reason:
             asked = "fp32"
+        elif backend == "onnx" and getattr(layer, "compute_float", ""):
+            asked, reason = "int8-weights", layer.compute_float  # type: ignore[assignment]
         else:
             exchange, (macs, elements) = EXCHANGES[backend, cpu, kind], work[name]
             if not macs > exchange.elements * elements + exchange.overhead:

@@ -234,6 +234,7 @@ class LoweredEnhancer(nn.Module):
         self.latent = _after_affine(model.latent, model.latent_norm)
         self.mask = _linear(model.mask.weight, model.mask.bias)
         self.synthesis = _linear(model.synthesis.weight * config.mask_bound, None)
+        self.synthesis.compute_float = "last layer: noise of rounded activations would be heard"  # type: ignore[assignment]
         self.time_decoder = _TimeDecoder(model.time_decoder)
         self.register_buffer("energy_gain", torch.tensor([[(1 - self.decay) / LEVEL_UNIT**2, 0.0]]))
         self.register_buffer("weight_step", torch.tensor([[0.0, 1 - self.decay]]))
