@@ -16,7 +16,7 @@ from edge import samples
 from edge.cli import eval as command
 from edge.errors import InputError
 from edge.metrics import sdr
-from edge.training import eval_sets
+from edge.training import eval_sets, eval_systems
 from edge.training.eval_enhancer import rows
 from edge.training.eval_report import markdown, text
 from edge.training.eval_systems import Scores, System
@@ -123,6 +123,15 @@ def test_scores_are_read_again_even_after_a_cut(tmp_path):
     again = Scores(path)
     assert again.get(system, "x") == {"pesq": 1.5} and again.get(system, "y") is None
     assert again.get(System("a", "a", "2"), "x") is None  # another checkpoint
+
+
+def test_scores_of_other_metrics_are_taken_again(tmp_path, monkeypatch):
+    system, path = System("a", "a", "1"), tmp_path / "scores.jsonl"
+    Scores(path).add(system, "x", {"lsd": 0.1})
+    monkeypatch.setattr(eval_systems, "_METRICS", "a new definition")
+    assert Scores(path).get(system, "x") is None
+    Scores(path).add(system, "x", {"lsd": 3.7})
+    assert Scores(path).get(system, "x") == {"lsd": 3.7}
 
 
 class _Links(HTMLParser):

@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge import metrics
 from edge.benchmarks.peers.catalogue import Peer
 from edge.benchmarks.peers.client import Launch, bundle_launch, checkpoint_launch, peer_launch
 from edge.benchmarks.peers.install import version_of
 from edge.errors import InputError
+from edge.training import eval_metrics
 from edge.zoo import WEIGHTS
 
 OURS = "ours"
+_SOURCES = (eval_metrics.__file__, metrics.__file__)
+_METRICS = hashlib.sha256(b"".join(Path(file).read_bytes() for file in _SOURCES)).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,8 @@ def peer_systems(peers: Sequence[Peer]) -> tuple[list[System], list[str]]:
 class Scores:
     """Scores by system and clip, appended to `path` as they come (JSON lines), so that a stopped run goes on.
 
-    Without a path nothing is kept. A system or clip that changed has another key: it is scored again.
+    Without a path nothing is kept. A system or clip that changed has another key: it is scored again. So is everything
+    when the metrics' code has changed.
     """
 
     def __init__(self, path: Path | None):
@@ -78,7 +83,8 @@ class Scores:
             for line in path.read_text().splitlines():
                 try:
                     entry = json.loads(line)
-                    self._known[entry["system"], entry["clip"]] = entry["scores"]
+                    if entry["metrics"] == _METRICS:
+                        self._known[entry["system"], entry["clip"]] = entry["scores"]
                 except (ValueError, KeyError, TypeError):
                     continue  # a line cut off when the run was stopped
 
@@ -89,7 +95,8 @@ class Scores:
         self._known[_name(system), clip] = scores
         if self._path is not None:
             with self._path.open("a") as file:
-                file.write(json.dumps({"system": _name(system), "clip": clip, "scores": scores}) + "\n")
+                entry = {"system": _name(system), "clip": clip, "metrics": _METRICS, "scores": scores}
+                file.write(json.dumps(entry) + "\n")
 
 
 def _name(system: System) -> str:
