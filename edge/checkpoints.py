@@ -55,6 +55,7 @@ _FIXED_SETTINGS: dict[str, tuple] = {
 
 
 _SCALE = ".int8_scale"
+_AUDIBLE = ("analysis.weight", "synthesis.weight")  # the enhancer's bases: clean speech would hear their rounding
 _POSITIONAL = ("sources", "audio_channels", "channels", "channels_time", "growth", "nfft")
 
 
@@ -64,7 +65,7 @@ def save_checkpoint(
     """Write `model` (HTDemucs or Enhancer, pruned or not) to a safetensors file, atomically.
 
     precision: "fp32", "fp16", or "int8": matrices and kernels as int8 with an fp32 scale for each row of their first
-    axis (`NAME.int8_scale`), all else as fp16.
+    axis (`NAME.int8_scale`), all else, and the enhancer's analysis and synthesis, as fp16.
     """
     name = next(n for n, (cls, _) in MODELS.items() if isinstance(model, cls))
     config = json.dumps(dataclasses.asdict(model.config), default=str)  # type: ignore[call-overload]
@@ -83,7 +84,7 @@ def save_checkpoint(
 def _encode_int8(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     encoded = {}
     for name, values in tensors.items():
-        if values.dim() < 2 or not values.is_floating_point():
+        if values.dim() < 2 or not values.is_floating_point() or name in _AUDIBLE:
             encoded[name] = values
             continue
         largest = values.abs().flatten(1).amax(1).clamp_min(torch.finfo(torch.float32).tiny)

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from edge.checkpoints import load_any, load_checkpoint, save_checkpoint
 from edge.errors import InputError
+from edge.models.enhancer import Enhancer
 from edge.models.htdemucs import HTDEMUCS_MINI, HTDemucs, HTDemucsConfig
 
 SMALL = dict(channels=8, bottom_channels=32, t_layers=2, t_heads=4, dconv_mode=3, dconv_comp=4)
@@ -146,6 +147,15 @@ def test_int8_files_load_within_half_a_step_of_every_row(tmp_path):
         step = rows.abs().amax(1, keepdim=True) / 127 if theirs.dim() > 1 else rows.abs() * 2**-9
         assert ours.dtype == torch.float32
         assert ((ours.detach().reshape(rows.shape) - rows).abs() <= 0.501 * step + 1e-7).all()
+
+
+def test_int8_files_keep_the_bases_of_the_enhancer(tmp_path):
+    model = Enhancer()
+    save_checkpoint(tmp_path / "m", model, precision="int8")
+    again = load_checkpoint(tmp_path / "m")
+    for name in ("analysis", "synthesis"):
+        torch.testing.assert_close(getattr(again, name).weight, getattr(model, name).weight, rtol=2**-10, atol=1e-7)
+    assert (again.mask.weight - model.mask.weight).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("damage", ["missing", "short"])
