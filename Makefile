@@ -62,9 +62,9 @@ weights: $(INSTALLED)
 	$(BIN)/edge-train htdemucs-mini --data $(DATA) --minutes 175 --out runs/htdemucs-mini $(call RESUME,htdemucs-mini)
 	# at last on whole segments, as the network is used
 	$(BIN)/edge-train htdemucs-mini --data $(DATA) --minutes 240 --seconds 4 --batch 1 --out runs/htdemucs-mini --resume
-	$(call RECOVER,enhancer) --minutes 172 $(call RESUME,enhancer-p50)
+	$(call RECOVER,enhancer) --minutes 157 $(call RESUME,enhancer-p50)
 	$(call RECOVER,htdemucs-mini) --minutes 127 $(call RESUME,htdemucs-mini-p50)
-	$(call RECOVER,htdemucs-mini) --minutes 195 --seconds 4 --batch 1 --resume
+	$(call RECOVER,htdemucs-mini) --minutes 173 --seconds 4 --batch 1 --resume
 
 # Quality of the shipped weights beside them, on the held-out data of `edge-train data`: hours.
 eval: $(INSTALLED)
