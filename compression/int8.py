@@ -103,13 +103,13 @@ def plan_precision(
     plan = []
     for name, layer in weighted_layers(module):
         kind, asked = KINDS[type(layer)]
-        reason = getattr(layer, "keep_float", "")
+        reason, in_float = (str(getattr(layer, mark, "")) for mark in ("keep_float", "compute_float"))
         if precision == "fp32":
             asked, reason = "fp32", ""
         elif reason:
             asked = "fp32"
-        elif backend == "onnx" and getattr(layer, "compute_float", ""):
-            asked, reason = "int8-weights", layer.compute_float  # type: ignore[assignment]
+        elif backend == "onnx" and in_float:
+            asked, reason = "int8-weights", in_float
         else:
             exchange, (macs, elements) = EXCHANGES[backend, cpu, kind], work[name]
             if not macs > exchange.elements * elements + exchange.overhead:
