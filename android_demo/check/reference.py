@@ -20,6 +20,8 @@ from edge.runtime.files import run_file
 LIMIT_DB = 80.0
 # soxr resamples in two stages where no rate divides the other; the app's resampler matches it to about 70 dB.
 RESAMPLED_LIMIT_DB = 55.0
+# Of music the enhancer leaves 14 dB less, of the difference between the resamplers not.
+RESAMPLED_MUSIC_LIMIT_DB = 45.0
 # int8 graphs turn the least difference of their input into steps of their activations.
 INT8_LIMIT_DB = 15.0
 
@@ -48,7 +50,7 @@ CASES = {
     "enhance": [
         ("speech-16k", 16000, speech_with_pauses, LIMIT_DB),
         ("speech-48k", 48000, speech_48k, LIMIT_DB),
-        ("music-44k-stereo", 44100, lambda: music(3.3), RESAMPLED_LIMIT_DB),
+        ("music-44k-stereo", 44100, lambda: music(3.3), RESAMPLED_MUSIC_LIMIT_DB),
     ],
     "separate": [
         ("song-44k", 44100, lambda: samples.song()[0].T, LIMIT_DB),
