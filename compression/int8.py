@@ -57,8 +57,8 @@ EXCHANGES: dict[tuple[str, str, str], Exchange] = {
     ("executorch", "x86", "conv_transpose"): Exchange(0, 0),
 }
 CPUS = ("arm64", "x86")
-INPUT_SNR_DB = 15.0
-WIDE_INPUT = "no single int8 scale holds the range of its input"
+RANGE_SNR_DB = 15.0
+WIDE_RANGE = "no single int8 scale holds the range of its input or its output"
 WEIGHT_ONLY = "computes in fp32: int8 would cost more than it saves"
 
 
@@ -115,41 +115,50 @@ def plan_precision(
             if not macs > exchange.elements * elements + exchange.overhead:
                 asked, reason = "int8-weights", WEIGHT_ONLY
         plan.append(PlannedLayer(name, kind, asked, reason, layer.weight.numel()))
-    return _exempt_wide_inputs(module, plan, calibration, backend) if calibration else plan
+    return _exempt_wide_ranges(module, plan, calibration, backend) if calibration else plan
 
 
-def _exempt_wide_inputs(
+def _exempt_wide_ranges(
     module: nn.Module, plan: list[PlannedLayer], calibration: Sequence[tuple[torch.Tensor, ...]], backend: str
 ) -> list[PlannedLayer]:
-    """`plan` without static int8 where one scale cannot hold the input: its rounding lies less than INPUT_SNR_DB below
-    the input itself. Such layers store their weights as int8 and compute in fp32 (ONNX), or stay fp32 (ExecuTorch)."""
-    snr = input_snr(module, [p.name for p in plan if p.precision == "int8-static"], calibration)
+    """`plan` without static int8 where one scale cannot hold the input or the output: its rounding lies less than
+    RANGE_SNR_DB below it. Such layers store their weights as int8 and compute in fp32 (ONNX), or stay fp32
+    (ExecuTorch)."""
+    snr = range_snr(module, [p.name for p in plan if p.precision == "int8-static"], calibration)
     instead = "int8-weights" if backend == "onnx" else "fp32"
     return [
-        dataclasses.replace(p, precision=instead, reason=WIDE_INPUT) if snr.get(p.name, math.inf) < INPUT_SNR_DB else p
+        dataclasses.replace(p, precision=instead, reason=WIDE_RANGE)
+        if min(snr.get(p.name, ()), default=math.inf) < RANGE_SNR_DB
+        else p
         for p in plan
     ]
 
 
 @torch.no_grad()
-def input_snr(
+def range_snr(
     module: nn.Module, names: Sequence[str], calibration: Sequence[tuple[torch.Tensor, ...]]
-) -> dict[str, float]:
-    """dB by which each layer's input lies above the rounding of an 8-bit scale over its whole range."""
-    low, high, squares = (dict.fromkeys(names, 0.0) for _ in range(3))
+) -> dict[str, tuple[float, float]]:
+    """dB by which each layer's input and output lie above the rounding of an 8-bit scale over their whole range."""
+    low, high, squares = (dict.fromkeys(((n, side) for n in names for side in (0, 1)), 0.0) for _ in range(3))
 
-    def note(name: str, x: torch.Tensor) -> None:
-        low[name] = min(low[name], x.min().item())
-        high[name] = max(high[name], x.max().item())
-        squares[name] += x.square().mean().item() / len(calibration)
+    def note(name: str, *sides: torch.Tensor) -> None:
+        for side, x in enumerate(sides):
+            key = name, side
+            low[key] = min(low[key], x.min().item())
+            high[key] = max(high[key], x.max().item())
+            squares[key] += x.square().mean().item() / len(calibration)
 
-    hooks = [module.get_submodule(n).register_forward_pre_hook(lambda _, x, n=n: note(n, x[0])) for n in names]
+    hooks = [module.get_submodule(n).register_forward_hook(lambda _, x, y, n=n: note(n, x[0], y)) for n in names]
     for example in calibration if names else ():
         module(*example)
     for hook in hooks:
         hook.remove()
-    noise = {name: ((high[name] - low[name]) / 255) ** 2 / 12 for name in names}
-    return {name: 10 * math.log10((squares[name] + 1e-20) / (noise[name] + 1e-20)) for name in names}
+
+    def snr(key: tuple[str, int]) -> float:
+        noise = ((high[key] - low[key]) / 255) ** 2 / 12
+        return 10 * math.log10((squares[key] + 1e-20) / (noise + 1e-20))
+
+    return {name: (snr((name, 0)), snr((name, 1))) for name in names}
 
 
 def _layer_work(module: nn.Module, example: tuple[torch.Tensor, ...]) -> dict[str, tuple[int, int]]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from edge.bundle import open_bundle, snr_db
 from edge.checkpoints import save_checkpoint
-from edge.compression.int8 import WIDE_INPUT, PlannedLayer, input_snr, plan_precision, require_all
+from edge.compression.int8 import WIDE_RANGE, PlannedLayer, range_snr, plan_precision, require_all
 from edge.compression.int8_onnx import approximate_gelu
 from edge.errors import EdgeError, InputError
 from edge.export import pipeline
@@ -272,7 +272,7 @@ def test_cli_json(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("backend", "precision"), [("onnx", "int8-weights"), ("executorch", "fp32")])
-def test_a_layer_whose_input_no_scale_holds_keeps_its_precision(backend, precision):
+def test_a_layer_whose_range_no_scale_holds_keeps_its_precision(backend, precision):
     net = torch.nn.Sequential(torch.nn.Conv2d(16, 64, 3), torch.nn.Conv2d(64, 64, 3)).eval()
     even = torch.rand(1, 16, 64, 64, generator=torch.Generator().manual_seed(0))
     spike = even.clone()
@@ -283,9 +283,22 @@ def test_a_layer_whose_input_no_scale_holds_keeps_its_precision(backend, precisi
 
     assert planned()[1].precision == planned(even)[1].precision == "int8-static"
     first = planned(even, spike)[0]
-    assert first.precision == precision and first.reason == WIDE_INPUT
+    assert first.precision == precision and first.reason == WIDE_RANGE
     step, power = float(even.max()) / 255, float(even.square().mean())
-    assert input_snr(net, ["0"], [(even,)])["0"] == pytest.approx(10 * np.log10(12 * power / step**2), rel=1e-4)
+    assert range_snr(net, ["0"], [(even,)])["0"][0] == pytest.approx(10 * np.log10(12 * power / step**2), rel=1e-4)
+
+
+def test_a_layer_whose_output_alone_no_scale_holds_keeps_its_precision():
+    net = torch.nn.Conv2d(16, 64, 3, bias=False).eval()
+    with torch.no_grad():
+        net.weight[:, 1:] = 0  # reads nothing but the channel of one spike
+    x = torch.rand(1, 16, 256, 256, generator=torch.Generator().manual_seed(0))
+    x[0, 0] = 0
+    x[0, 0, 9, 9] = 1.0
+    holder = torch.nn.Sequential(net)
+    (layer,) = plan_precision(holder, "int8", "onnx", "arm64", (x,), [(x,)])
+    into, out = range_snr(holder, ["0"], [(x,)])["0"]
+    assert (layer.precision, layer.reason) == ("int8-weights", WIDE_RANGE) and into > 40 > 15 > out
 
 
 @pytest.mark.parametrize(("values", "operators"), [(8001, ["Mul", "Sigmoid", "Mul", "Neg"]), (2001, ["Gelu", "Neg"])])
