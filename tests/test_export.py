@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from edge.bundle import open_bundle, snr_db
 from edge.checkpoints import save_checkpoint
-from edge.compression.int8 import WIDE_RANGE, PlannedLayer, range_snr, plan_precision, require_all
+from edge.compression.int8 import WIDE_RANGE, PlannedLayer, plan_precision, range_snr, require_all
 from edge.compression.int8_onnx import approximate_gelu
 from edge.errors import EdgeError, InputError
 from edge.export import pipeline
