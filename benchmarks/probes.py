@@ -35,6 +35,7 @@ from edge.bundle import (
 )
 from edge.cli.common import enter_workbench, run_command
 from edge.compression.int8 import KINDS, PlannedLayer, require_all, weighted_layers
+from edge.compression.ranges import calibrated_ranges
 from edge.export.pipeline import GOLDEN_MIN_DB, tool_versions
 from edge.export.to_executorch import to_executorch
 from edge.export.to_onnx import to_onnx
@@ -103,15 +104,16 @@ def _write_bundle(probe: Probe, folder: Path) -> None:
     audio = np.resize(2 * pattern.numpy(), hop).astype(np.float32)  # as compressible as the weights
     example = (torch.from_numpy(audio).reshape(1, -1),)
     # every layer in int8, whatever the policy: the probe measures what the policy weighs
+    ranges = calibrated_ranges(module, [name for name, _ in weighted_layers(module)], [example])
     plan = [
-        PlannedLayer(name, *KINDS[type(layer)], "", layer.weight.numel())
+        PlannedLayer(name, *KINDS[type(layer)], "", layer.weight.numel(), ranges[name])
         if probe.precision == "int8"
         else PlannedLayer(name, KINDS[type(layer)][0], "fp32", "", layer.weight.numel())
         for name, layer in weighted_layers(module)
     ]
     built = {
-        "onnx": to_onnx(module, example, ["audio"], ["enhanced"], plan, [{"audio": audio[None]}]),
-        "executorch": to_executorch(module, example, plan, [example]),
+        "onnx": to_onnx(module, example, ["audio"], ["enhanced"], plan),
+        "executorch": to_executorch(module, example, plan),
     }
     records, data = {}, {}
     for target, graph in built.items():

@@ -11,7 +11,6 @@ float.
 
 import copy
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ import torch
 from torch import nn
 
 from edge.bundle import LayerRecord
+from edge.compression.ranges import Range, calibrated_ranges
 from edge.errors import EdgeError, InputError
 
 KINDS: dict[type[nn.Module], tuple[str, str]] = {
@@ -57,7 +57,7 @@ EXCHANGES: dict[tuple[str, str, str], Exchange] = {
     ("executorch", "x86", "conv_transpose"): Exchange(0, 0),
 }
 CPUS = ("arm64", "x86")
-RANGE_SNR_DB = 15.0
+RANGE_SNR_DB = 20.0
 WIDE_RANGE = "no single int8 scale holds the range of its input or its output"
 WEIGHT_ONLY = "computes in fp32: int8 would cost more than it saves"
 
@@ -66,7 +66,8 @@ WEIGHT_ONLY = "computes in fp32: int8 would cost more than it saves"
 class PlannedLayer:
     """One weighted layer of a lowered module.
 
-    precision: "fp32", "int8-dynamic", "int8-static" or "int8-weights".
+    precision: "fp32", "int8-dynamic", "int8-static" or "int8-weights". ranges: of the input and the output, for static
+    int8; without them it cannot be exported.
     """
 
     name: str
@@ -74,6 +75,7 @@ class PlannedLayer:
     precision: str
     reason: str
     weights: int
+    ranges: tuple[Range, Range] | None = None
 
 
 def weighted_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -94,8 +96,8 @@ def plan_precision(
     """The policy applied to a lowered module.
 
     precision: "fp32" or "int8". backend: "onnx" or "executorch". cpu: "arm64" or "x86", what the graph is for.
-    example: inputs of the module, for the shapes. calibration: inputs of the module, run once each, for the ranges of
-    what static int8 would round; without them no layer is exempted for its range.
+    example: inputs of the module, for the shapes. calibration: inputs of the module, for the ranges of static int8;
+    without them no layer gets ranges or is exempted for them.
     """
     if cpu not in CPUS:
         raise InputError(f"unknown target {cpu!r}; known: {', '.join(CPUS)}")
@@ -115,50 +117,26 @@ def plan_precision(
             if not macs > exchange.elements * elements + exchange.overhead:
                 asked, reason = "int8-weights", WEIGHT_ONLY
         plan.append(PlannedLayer(name, kind, asked, reason, layer.weight.numel()))
-    return _exempt_wide_ranges(module, plan, calibration, backend) if calibration else plan
+    return _with_ranges(module, plan, calibration, backend) if calibration else plan
 
 
-def _exempt_wide_ranges(
+def _with_ranges(
     module: nn.Module, plan: list[PlannedLayer], calibration: Sequence[tuple[torch.Tensor, ...]], backend: str
 ) -> list[PlannedLayer]:
-    """`plan` without static int8 where one scale cannot hold the input or the output: its rounding lies less than
-    RANGE_SNR_DB below it. Such layers store their weights as int8 and compute in fp32 (ONNX), or stay fp32
-    (ExecuTorch)."""
-    snr = range_snr(module, [p.name for p in plan if p.precision == "int8-static"], calibration)
+    """`plan` with the ranges of static int8, and without it where one scale cannot hold the input or the output: where
+    its error lies less than RANGE_SNR_DB below the signal. Such layers store their weights as int8 and compute in fp32
+    (ONNX), or stay fp32 (ExecuTorch)."""
+    ranges = calibrated_ranges(module, [p.name for p in plan if p.precision == "int8-static"], calibration)
     instead = "int8-weights" if backend == "onnx" else "fp32"
-    return [
-        dataclasses.replace(p, precision=instead, reason=WIDE_RANGE)
-        if min(snr.get(p.name, ()), default=math.inf) < RANGE_SNR_DB
-        else p
-        for p in plan
-    ]
 
+    def completed(layer: PlannedLayer) -> PlannedLayer:
+        if layer.name not in ranges:
+            return layer
+        if min(side.snr_db for side in ranges[layer.name]) < RANGE_SNR_DB:
+            return dataclasses.replace(layer, precision=instead, reason=WIDE_RANGE)
+        return dataclasses.replace(layer, ranges=ranges[layer.name])
 
-@torch.no_grad()
-def range_snr(
-    module: nn.Module, names: Sequence[str], calibration: Sequence[tuple[torch.Tensor, ...]]
-) -> dict[str, tuple[float, float]]:
-    """dB by which each layer's input and output lie above the rounding of an 8-bit scale over their whole range."""
-    low, high, squares = (dict.fromkeys(((n, side) for n in names for side in (0, 1)), 0.0) for _ in range(3))
-
-    def note(name: str, *sides: torch.Tensor) -> None:
-        for side, x in enumerate(sides):
-            key = name, side
-            low[key] = min(low[key], x.min().item())
-            high[key] = max(high[key], x.max().item())
-            squares[key] += x.square().mean().item() / len(calibration)
-
-    hooks = [module.get_submodule(n).register_forward_hook(lambda _, x, y, n=n: note(n, x[0], y)) for n in names]
-    for example in calibration if names else ():
-        module(*example)
-    for hook in hooks:
-        hook.remove()
-
-    def snr(key: tuple[str, int]) -> float:
-        noise = ((high[key] - low[key]) / 255) ** 2 / 12
-        return 10 * math.log10((squares[key] + 1e-20) / (noise + 1e-20))
-
-    return {name: (snr((name, 0)), snr((name, 1))) for name in names}
+    return [completed(layer) for layer in plan]
 
 
 def _layer_work(module: nn.Module, example: tuple[torch.Tensor, ...]) -> dict[str, tuple[int, int]]:
@@ -177,6 +155,17 @@ def _layer_work(module: nn.Module, example: tuple[torch.Tensor, ...]) -> dict[st
         layer.register_forward_hook(lambda m, x, y, n=name: note(n, m, x, y))
     with torch.no_grad():
         meta(*(torch.empty_like(x, device="meta") for x in example))
+    return found
+
+
+def static_ranges(plan: Sequence[PlannedLayer]) -> dict[str, tuple[Range, Range]]:
+    """Ranges of the input and the output of every layer in static int8. Raises InputError where one has none."""
+    found = {}
+    for layer in plan:
+        if layer.precision == "int8-static":
+            if layer.ranges is None:
+                raise InputError(f"static int8 needs calibration audio; {layer.name} has no ranges")
+            found[layer.name] = layer.ranges
     return found
 
 

@@ -1,6 +1,6 @@
 """int8 for ExecuTorch: PT2E quantization with the XNNPACK quantizer, on an exported graph."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import torch
@@ -14,7 +14,8 @@ from torchao.quantization.pt2e.observer import MinMaxObserver, PerChannelMinMaxO
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from torchao.quantization.pt2e.quantizer import ComposableQuantizer
 
-from edge.compression.int8 import PlannedLayer
+from edge.compression.int8 import PlannedLayer, static_ranges
+from edge.compression.ranges import Range
 
 _WEIGHTED = {
     torch.ops.aten.conv2d.default,
@@ -46,7 +47,8 @@ class _LayerQuantizer(XNNPACKQuantizer):
 
 
 def _config(dynamic: bool) -> QuantizationConfig:
-    """Symmetric per-channel int8 weights whose scales may be small (LayerScale is folded in), min-max activations."""
+    """Symmetric per-channel int8 weights whose scales may be small (LayerScale is folded in), activations whose
+    ranges are set from outside."""
     config = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=dynamic)
     weight = replace(config.weight, observer_or_fake_quant_ctr=PerChannelMinMaxObserver.with_args(eps=2**-24))
     if dynamic:
@@ -69,12 +71,13 @@ def quantize_pt2e(
     module: nn.Module,
     plan: list[PlannedLayer],
     example: tuple[torch.Tensor, ...],
-    calibration: Iterable[Sequence[torch.Tensor]],
 ) -> tuple[nn.Module, dict[str, str]]:
-    """Quantize a lowered module by `plan`; calibration: input tuples like `example`, run once each.
+    """Quantize a lowered module by `plan`; example: its inputs, for the shapes.
 
-    Returns the quantized graph module and the precision of every weighted layer read back from its graph.
+    Returns the quantized graph module and the precision of every weighted layer read back from its graph. Raises
+    InputError where a layer in static int8 has no ranges.
     """
+    ranges = static_ranges(plan)
     quantizers = []
     for precision in ("int8-dynamic", "int8-static"):
         names = {p.name for p in plan if p.precision == precision}
@@ -83,10 +86,20 @@ def quantize_pt2e(
     with torch.no_grad():
         graph = torch.export.export(module, example, strict=False).module()
         prepared = prepare_pt2e(graph, ComposableQuantizer(quantizers))
-        for inputs in calibration:
-            prepared(*inputs)
+        prepared(*example)
+        _set_ranges(prepared, ranges)
         quantized = convert_pt2e(prepared, fold_quantize=True)
     return quantized, _achieved(quantized, plan)
+
+
+def _set_ranges(prepared: torch.fx.GraphModule, ranges: Mapping[str, tuple[Range, Range]]) -> None:
+    """Give the observers before and after every layer in static int8 its calibrated ranges."""
+    for node in prepared.graph.nodes:
+        if node.op != "call_function" or node.target not in _WEIGHTED or module_of(node) not in ranges:
+            continue
+        for place, side in zip((node.args[0], *node.users), ranges[module_of(node)], strict=True):
+            observer = prepared.get_submodule(place.target)
+            observer.min_val, observer.max_val = torch.tensor(side.low), torch.tensor(side.high)
 
 
 def _achieved(quantized: torch.fx.GraphModule, plan: list[PlannedLayer]) -> dict[str, str]:

@@ -6,7 +6,7 @@ weights that are only stored as int8: Cast and Mul, which the runtime folds into
 import logging
 import math
 import tempfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +21,18 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from edge.compression.int8 import PlannedLayer
+from edge.compression.int8 import PlannedLayer, static_ranges
 
 LARGE_GELU = 4096
 _WEIGHTED = {"Conv": "conv", "ConvTranspose": "conv_transpose", "MatMul": "linear", "Gemm": "linear"}
 
 
-class _Reader(CalibrationDataReader):
-    def __init__(self, inputs: Iterable[Mapping[str, np.ndarray]]):
-        self.inputs = iter(inputs)
+class _Silence(CalibrationDataReader):
+    """One run on zeros: the quantizer insists on a calibration, though every range is given."""
+
+    def __init__(self, model: onnx.ModelProto):
+        shapes = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in model.graph.input}
+        self.inputs = iter([{name: np.zeros(shape, np.float32) for name, shape in shapes.items()}])
 
     def get_next(self):
         return next(self.inputs, None)
@@ -49,16 +52,21 @@ def layer_nodes(model: onnx.ModelProto) -> dict[str, str]:
     return found
 
 
-def quantize_onnx(
-    model: onnx.ModelProto, plan: list[PlannedLayer], calibration: Iterable[Mapping[str, np.ndarray]]
-) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """Quantize an exported model by `plan`; calibration: input dicts, run once each.
+def quantize_onnx(model: onnx.ModelProto, plan: list[PlannedLayer]) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """Quantize an exported model by `plan`.
 
-    Returns the quantized model and the precision of every weighted layer read back from it.
+    Returns the quantized model and the precision of every weighted layer read back from it. Raises InputError where a
+    layer in static int8 has no ranges.
     """
     nodes = layer_nodes(model)
     asked = {p.name: p.precision for p in plan}
-    static = [n for n, layer in nodes.items() if asked.get(layer) == "int8-static"]
+    ranges = static_ranges(plan)
+    static = [n for n, layer in nodes.items() if layer in ranges]
+    overrides = {}
+    for node in model.graph.node:
+        if (layer := nodes.get(node.name)) in ranges:
+            for tensor, side in zip((node.input[0], node.output[0]), ranges[layer], strict=True):
+                overrides[tensor] = [{"rmin": np.float32(side.low), "rmax": np.float32(side.high)}]
     dynamic = [n for n, layer in nodes.items() if asked.get(layer) == "int8-dynamic"]
     level = logging.getLogger().level
     logging.getLogger().setLevel(logging.ERROR)  # the quantizers advise on preprocessing at every call
@@ -70,7 +78,7 @@ def quantize_onnx(
                 quantize_static(
                     source,
                     result,
-                    _Reader(calibration),
+                    _Silence(model),
                     quant_format=QuantFormat.QDQ,
                     nodes_to_quantize=static,
                     op_types_to_quantize=["Conv", "ConvTranspose"],
@@ -78,6 +86,7 @@ def quantize_onnx(
                     activation_type=QuantType.QUInt8,
                     weight_type=QuantType.QInt8,
                     calibrate_method=CalibrationMethod.MinMax,
+                    extra_options={"TensorQuantOverrides": overrides},
                 )
                 source, result = result, Path(folder) / "both.onnx"
             if dynamic:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def scan(
     batches = [(torch.from_numpy(audio), *example[1:]) for audio in calibration]
     plan = plan_precision(lowered, "int8", backend, options.cpu, example, batches)
     progress(f"{model.name}: export for {backend}")
-    quantize = {"onnx": _onnx, "executorch": _executorch}[backend](small, segment, lowered, example, batches)
+    quantize = {"onnx": _onnx, "executorch": _executorch}[backend](small, segment, lowered, example)
     mix, target = samples.song() if model.task == "separate" else samples.speech()
     judged = model.task == "enhance" or tuple(bundle.manifest.sources) == samples.STEMS
 
@@ -136,7 +136,7 @@ def scan(
     }
 
 
-def _onnx(small, segment, lowered, example, batches) -> Quantize:
+def _onnx(small, segment, lowered, example) -> Quantize:
     from edge.compression.int8_onnx import quantize_onnx
     from edge.export.shrink import strip
     from edge.export.to_onnx import export_onnx
@@ -146,19 +146,18 @@ def _onnx(small, segment, lowered, example, batches) -> Quantize:
     model = export_onnx(lowered, example, inputs, outputs)
 
     def quantize(part: list[PlannedLayer]) -> Graph:
-        feeds: Iterator[Mapping[str, np.ndarray]] = ({inputs[0]: batch[0].numpy()} for batch in batches)
-        quantized, achieved = quantize_onnx(model, part, feeds)
+        quantized, achieved = quantize_onnx(model, part)
         require_all(part, achieved, "the scanned graph")
         return Onnx(strip(quantized).SerializeToString(), torch.get_num_threads()).run
 
     return quantize
 
 
-def _executorch(_small, _segment, lowered, example, batches) -> Quantize:
+def _executorch(_small, _segment, lowered, example) -> Quantize:
     from edge.compression.int8_executorch import quantize_pt2e
 
     def quantize(part: list[PlannedLayer]) -> Graph:
-        quantized, achieved = quantize_pt2e(lowered, part, example, batches or [example])
+        quantized, achieved = quantize_pt2e(lowered, part, example)
         require_all(part, achieved, "the scanned graph")
 
         @torch.inference_mode()

@@ -63,32 +63,23 @@ def build_graph(
     """Lower `model` for `target`, quantize it where precision is "int8", and export it.
 
     calibration: float32 arrays like the graph's first input, for static int8; states are not calibrated (the
-    enhancer's layers all quantize dynamically). cpu: "arm64" or "x86", what int8 is chosen for. Raises EdgeError where
-    a layer misses its planned precision.
+    enhancer's layers all quantize dynamically). cpu: "arm64" or "x86", what int8 is chosen for. Raises
+    InputError where static int8 has no calibration audio, EdgeError where a layer misses its planned precision.
     """
     lowered = lower(model, segment, target)
     names = signature(model, segment)
     example = tuple(torch.zeros(spec.shape) for spec in names.inputs)
     batches = [(torch.from_numpy(audio), *example[1:]) for audio in calibration]
     plan = plan_precision(lowered, precision, target, cpu, example, batches)
-    if not calibration and any(layer.precision == "int8-static" for layer in plan):
-        raise InputError("static int8 needs calibration audio")
     size = weight_bytes(lowered, plan)
     if target == "onnx":
         from edge.export.to_onnx import to_onnx
 
-        built = to_onnx(
-            lowered,
-            example,
-            [s.name for s in names.inputs],
-            [s.name for s in names.outputs],
-            plan,
-            [{names.inputs[0].name: audio} for audio in calibration],
-        )
+        built = to_onnx(lowered, example, [s.name for s in names.inputs], [s.name for s in names.outputs], plan)
     else:
         from edge.export.to_executorch import to_executorch
 
-        built = to_executorch(lowered, example, plan, batches or [example])
+        built = to_executorch(lowered, example, plan)
     layers = require_all(plan, built.achieved, FILES[target])
     record = GraphRecord(FILES[target], len(built.data), size, built.ops, layers, built.delegated_macs)
     return BuiltGraph(built.data, record)

@@ -1,7 +1,5 @@
 """A lowered (and perhaps quantized) module as an ExecuTorch program for XNNPACK."""
 
-from collections.abc import Iterable
-
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.devtools.backend_debug import get_delegation_info
@@ -18,12 +16,7 @@ from edge.export.quiet import quiet
 MAX_UNDELEGATED = 8
 
 
-def to_executorch(
-    module: nn.Module,
-    example: tuple[torch.Tensor, ...],
-    plan: list[PlannedLayer],
-    calibration: Iterable[tuple[torch.Tensor, ...]],
-) -> Exported:
+def to_executorch(module: nn.Module, example: tuple[torch.Tensor, ...], plan: list[PlannedLayer]) -> Exported:
     """Quantize a lowered module by `plan`, export it (static shapes, batch one) and lower it to XNNPACK.
 
     Its `ops` are the counts of delegated ops, subgraphs and each undelegated op. Raises EdgeError where more than a few
@@ -36,7 +29,7 @@ def to_executorch(
         if any(layer.precision != "fp32" for layer in plan):
             from edge.compression.int8_executorch import quantize_pt2e
 
-            module, achieved = quantize_pt2e(module, plan, example, calibration)
+            module, achieved = quantize_pt2e(module, plan, example)
         program = torch.export.export(module, example, strict=False)
         lowered = to_edge_transform_and_lower(
             program,

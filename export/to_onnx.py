@@ -1,9 +1,8 @@
 """A lowered module as an ONNX model."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import onnx
 import onnx_ir
 import torch
@@ -26,13 +25,12 @@ def to_onnx(
     inputs: Sequence[str],
     outputs: Sequence[str],
     plan: list[PlannedLayer],
-    calibration: Sequence[Mapping[str, np.ndarray]],
 ) -> Exported:
     """Export a lowered module (static shapes, batch one) and quantize it by `plan`."""
     model = export_onnx(module, example, inputs, outputs)
     if any(layer.precision != "fp32" for layer in plan):
         with quiet():
-            model, achieved = quantize_onnx(model, plan, calibration)
+            model, achieved = quantize_onnx(model, plan)
         approximate_gelu(model)
         store_half(model)
     else:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from edge.bundle import open_bundle, snr_db
 from edge.checkpoints import save_checkpoint
-from edge.compression.int8 import WIDE_RANGE, PlannedLayer, plan_precision, range_snr, require_all
+from edge.compression.int8 import WIDE_RANGE, PlannedLayer, plan_precision, require_all
 from edge.compression.int8_onnx import approximate_gelu
+from edge.compression.ranges import calibrated_ranges
 from edge.errors import EdgeError, InputError
 from edge.export import pipeline
 from edge.export.graph import build_graph
@@ -139,9 +140,9 @@ def test_executorch_int8_stays_on_the_layers_asked_for():
 
     segment = 16384
     lowered = lower(separator().network, segment, "executorch")
-    planned = plan(lowered, "executorch", segment)
     audio = torch.randn(1, 2, segment, generator=torch.Generator().manual_seed(0)) * 0.3
-    quantized, achieved = quantize_pt2e(lowered, planned, (audio,), [(audio,)])
+    planned = plan_precision(lowered, "int8", "executorch", "arm64", (audio,), [(audio,)])
+    quantized, achieved = quantize_pt2e(lowered, planned, (audio,))
     require_all(planned, achieved, "graph")
     for node in quantized.graph.nodes:
         if "quantized_decomposed.dequantize_per_tensor" not in str(node.target):
@@ -272,7 +273,7 @@ def test_cli_json(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("backend", "precision"), [("onnx", "int8-weights"), ("executorch", "fp32")])
-def test_a_layer_whose_range_no_scale_holds_keeps_its_precision(backend, precision):
+def test_a_layer_whose_input_no_scale_holds_keeps_its_precision(backend, precision):
     net = torch.nn.Sequential(torch.nn.Conv2d(16, 64, 3), torch.nn.Conv2d(64, 64, 3)).eval()
     even = torch.rand(1, 16, 64, 64, generator=torch.Generator().manual_seed(0))
     spike = even.clone()
@@ -282,10 +283,9 @@ def test_a_layer_whose_range_no_scale_holds_keeps_its_precision(backend, precisi
         return plan_precision(net, "int8", backend, "arm64", (even,), [(x,) for x in calibration])
 
     assert planned()[1].precision == planned(even)[1].precision == "int8-static"
+    assert planned()[1].ranges is None and planned(even)[1].ranges is not None
     first = planned(even, spike)[0]
-    assert first.precision == precision and first.reason == WIDE_RANGE
-    step, power = float(even.max()) / 255, float(even.square().mean())
-    assert range_snr(net, ["0"], [(even,)])["0"][0] == pytest.approx(10 * np.log10(12 * power / step**2), rel=1e-4)
+    assert first.precision == precision and first.reason == WIDE_RANGE and first.ranges is None
 
 
 def test_a_layer_whose_output_alone_no_scale_holds_keeps_its_precision():
@@ -293,12 +293,12 @@ def test_a_layer_whose_output_alone_no_scale_holds_keeps_its_precision():
     with torch.no_grad():
         net.weight[:, 1:] = 0  # reads nothing but the channel of one spike
     x = torch.rand(1, 16, 256, 256, generator=torch.Generator().manual_seed(0))
-    x[0, 0] = 0
+    x[0, 0] = 5e-3 * x[0, 1]
     x[0, 0, 9, 9] = 1.0
     holder = torch.nn.Sequential(net)
     (layer,) = plan_precision(holder, "int8", "onnx", "arm64", (x,), [(x,)])
-    into, out = range_snr(holder, ["0"], [(x,)])["0"]
-    assert (layer.precision, layer.reason) == ("int8-weights", WIDE_RANGE) and into > 40 > 15 > out
+    into, out = calibrated_ranges(holder, ["0"], [(x,)])["0"]
+    assert (layer.precision, layer.reason) == ("int8-weights", WIDE_RANGE) and into.snr_db > 40 > 15 > out.snr_db
 
 
 @pytest.mark.parametrize(("values", "operators"), [(8001, ["Mul", "Sigmoid", "Mul", "Neg"]), (2001, ["Gelu", "Neg"])])
