@@ -57,7 +57,7 @@ EXCHANGES: dict[tuple[str, str, str], Exchange] = {
     ("executorch", "x86", "conv_transpose"): Exchange(0, 0),
 }
 CPUS = ("arm64", "x86")
-RANGE_SNR_DB = 20.0
+RANGE_SNR_DB = 14.5
 WIDE_RANGE = "no single int8 scale holds the range of its input or its output"
 WEIGHT_ONLY = "computes in fp32: int8 would cost more than it saves"
 
