@@ -124,7 +124,7 @@ def _with_ranges(
     module: nn.Module, plan: list[PlannedLayer], calibration: Sequence[tuple[torch.Tensor, ...]], backend: str
 ) -> list[PlannedLayer]:
     """`plan` with the ranges of static int8, and without it where one scale cannot hold the input or the output: where
-    its error lies less than RANGE_SNR_DB below the signal. Such layers store their weights as int8 and compute in fp32
+    the rounding lies less than RANGE_SNR_DB below it. Such layers store their weights as int8 and compute in fp32
     (ONNX), or stay fp32 (ExecuTorch)."""
     ranges = calibrated_ranges(module, [p.name for p in plan if p.precision == "int8-static"], calibration)
     instead = "int8-weights" if backend == "onnx" else "fp32"
