@@ -104,9 +104,10 @@ def _write_bundle(probe: Probe, folder: Path) -> None:
     audio = np.resize(2 * pattern.numpy(), hop).astype(np.float32)  # as compressible as the weights
     example = (torch.from_numpy(audio).reshape(1, -1),)
     # every layer in int8, whatever the policy: the probe measures what the policy weighs
-    ranges = calibrated_ranges(module, [name for name, _ in weighted_layers(module)], [example])
+    static = [name for name, layer in weighted_layers(module) if KINDS[type(layer)][1] == "int8-static"]
+    ranges = calibrated_ranges(module, static, [example]) if probe.precision == "int8" else {}
     plan = [
-        PlannedLayer(name, *KINDS[type(layer)], "", layer.weight.numel(), ranges[name])
+        PlannedLayer(name, *KINDS[type(layer)], "", layer.weight.numel(), ranges.get(name))
         if probe.precision == "int8"
         else PlannedLayer(name, KINDS[type(layer)][0], "fp32", "", layer.weight.numel())
         for name, layer in weighted_layers(module)

@@ -48,7 +48,7 @@ def calibrated_ranges(
 
     def measured(key: tuple[str, int]) -> Range:
         rounding = ((high[key] - low[key]) / STEPS) ** 2 / 12
-        snr = 10 * math.log10(power[key] / rounding) if rounding else math.inf
+        snr = 10 * math.log10(power[key] / rounding) if rounding and power[key] else math.inf  # squares underflow
         return Range(low[key], high[key], snr)
 
     return {name: (measured((name, 0)), measured((name, 1))) for name in names}

@@ -286,6 +286,9 @@ def test_a_layer_whose_input_no_scale_holds_keeps_its_precision(backend, precisi
     assert planned()[1].ranges is None and planned(even)[1].ranges is not None
     first = planned(even, spike)[0]
     assert first.precision == precision and first.reason == WIDE_RANGE and first.ranges is None
+    step, power = float(even.max()) / 255, float(even.square().mean())
+    into, _ = calibrated_ranges(net, ["0"], [(even,)])["0"]
+    assert into.snr_db == pytest.approx(10 * np.log10(12 * power / step**2), rel=1e-4)
 
 
 def test_a_layer_whose_output_alone_no_scale_holds_keeps_its_precision():

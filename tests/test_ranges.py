@@ -42,3 +42,5 @@ def test_silence_and_layers_that_see_one_value():
     assert (silent.low, silent.high, silent.snr_db) == (0, 0, math.inf)
     constant = ranges_of(np.full(100, -2.0, np.float32))[0]
     assert (constant.low, constant.high) == (-2, 0) and constant.snr_db > 40
+    faint = ranges_of(np.full(100, 1e-30, np.float32))[0]
+    assert faint.high == pytest.approx(1e-30) and faint.snr_db == math.inf
