@@ -73,12 +73,12 @@ def weight_bytes(module: nn.Module, plan: list[PlannedLayer]) -> int:
 
     The STFT's tables, norm-statistics forms and positional tables are constants of the method and not counted.
     """
-    total = 4 * sum(p.numel() for p in module.parameters())
+    total = sum(p.nbytes for p in module.parameters())
     for layer in plan:
         weighted = module.get_submodule(layer.name)
         if layer.reason in _CONSTANT:
-            total -= 4 * sum(p.numel() for p in weighted.parameters())
-        elif layer.precision != "fp32":
+            total -= sum(p.nbytes for p in weighted.parameters())
+        elif layer.precision.startswith("int8"):
             outputs = weighted.weight.shape[1 if layer.kind == "conv_transpose" else 0]
             total -= 3 * layer.weights - 4 * outputs
     return total

@@ -59,6 +59,7 @@ EXCHANGES: dict[tuple[str, str, str], Exchange] = {
 CPUS = ("arm64", "x86")
 RANGE_SNR_DB = 14.5
 WIDE_RANGE = "no single int8 scale holds the range of its input or its output"
+HALF = "fp16 arithmetic costs less than int8 and the way into it and back"
 WEIGHT_ONLY = "computes in fp32: int8 would cost more than it saves"
 
 
@@ -66,8 +67,8 @@ WEIGHT_ONLY = "computes in fp32: int8 would cost more than it saves"
 class PlannedLayer:
     """One weighted layer of a lowered module.
 
-    precision: "fp32", "int8-dynamic", "int8-static" or "int8-weights". ranges: of the input and the output, for static
-    int8; without them it cannot be exported.
+    precision: "fp32", "fp16", "int8-dynamic", "int8-static" or "int8-weights". ranges: of the input and the output,
+    for static int8; without them it cannot be exported.
     """
 
     name: str
@@ -83,6 +84,11 @@ def weighted_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, layer in module.named_modules():
         if type(layer) in KINDS:
             yield name, layer
+
+
+def float_precision(layer: nn.Module) -> str:
+    """Of a layer that is not quantized: "fp16" where its module was lowered to that."""
+    return "fp16" if layer.weight.dtype == torch.float16 else "fp32"
 
 
 def plan_precision(
@@ -108,6 +114,8 @@ def plan_precision(
         reason, in_float = (str(getattr(layer, mark, "")) for mark in ("keep_float", "compute_float"))
         if precision == "fp32":
             asked, reason = "fp32", ""
+        elif float_precision(layer) == "fp16":
+            asked, reason = "fp16", reason or HALF
         elif reason:
             asked = "fp32"
         elif backend == "onnx" and in_float:

@@ -170,7 +170,7 @@ def _variant(exported: Exported, backend: str) -> dict[str, Any]:
         "graph_bytes": graph.bytes,
         "weight_bytes": graph.weight_bytes,
         "layers": len(graph.layers),
-        "int8_layers": sum(layer.precision.startswith("int8") for layer in graph.layers),
+        "int8_layers": graph.int8_layers(),
         "parity_db": manifest.parity.get(backend),
         "quality": after,
         "quality_loss": None if after is None or before is None else before - after,

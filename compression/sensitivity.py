@@ -21,6 +21,7 @@ from edge.compression.int8 import PlannedLayer, plan_precision, require_all
 from edge.compression.sweep import export_once
 from edge.errors import InputError
 from edge.export.graph import signature
+from edge.export.half import in_half
 from edge.export.lower import lower
 from edge.export.pipeline import ExportOptions, calibration_audio, compress, segment_samples
 from edge.runtime.graphs import Graph, load_graph
@@ -94,6 +95,8 @@ def scan(
     """
     if backend not in ("onnx", "executorch"):
         raise InputError(f"unknown backend {backend!r}; known: onnx, executorch")
+    if in_half(model.network, backend, "int8", options.cpu):
+        raise InputError("ExecuTorch computes this model in fp16 for arm64, not in int8: scan --target x86, or onnx")
     fp32 = dataclasses.replace(options, precision="fp32", formats=("onnx",))
     bundle = export_once(model, fp32, folder, progress)
     segment = segment_samples(model, options.segment)

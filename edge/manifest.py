@@ -52,6 +52,14 @@ class GraphRecord:
     layers: list[LayerRecord] = field(default_factory=list)
     delegated_macs: float | None = None
 
+    @property
+    def half(self) -> bool:
+        """Whether the graph computes in fp16, which not every processor does."""
+        return any(layer.precision == "fp16" for layer in self.layers)
+
+    def int8_layers(self) -> int:
+        return sum(layer.precision.startswith("int8") for layer in self.layers)
+
     def delegation(self) -> str:
         """What XNNPACK took of an ExecuTorch program, in words."""
         outside = [f"{count} {op}" for op, count in self.ops.items() if op not in ("delegated", "subgraphs")]

@@ -19,7 +19,7 @@ def model_card(manifest: Manifest) -> str:
     table = "\n".join(f"| {name} | {before} | {after} |" for name, before, after in rows)
     graphs = "\n".join(
         f"- `{graph.file}`: {graph.bytes / 1e6:.2f} MB, "
-        f"{sum(layer.precision != 'fp32' for layer in graph.layers)} of {len(graph.layers)} layers int8, "
+        f"{'fp16' if graph.half else f'{graph.int8_layers()} of {len(graph.layers)} layers int8'}, "
         f"{m.parity.get(target, 0):.1f} dB SNR against the torch network"
         for target, graph in m.graphs.items()
     )

@@ -5,18 +5,18 @@ here is an exact rewrite (up to rounding) of a training-time layer into ops that
 one, GLU as two convolutions and a sigmoid, norms as means and multiplies, scales folded into weights. ONNX Runtime
 runs the same form; where it has a fused kernel (`native` below), that op is kept.
 
+The targets are "onnx", "executorch", and "executorch-fp16" for a module that is cast to fp16 afterwards, for which
+XNNPACK has no GELU.
+
 A layer with an attribute `keep_float` (the reason, a string) is never quantized.
 """
-
-from typing import Literal
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from edge.export.norms import NORM, LayerNorm, RowNorm, Target, TokenNorm, pointwise, time_mean
 from edge.models import hybrid, transformer
-
-Target = Literal["onnx", "executorch"]
 
 
 def as_conv2d(conv: nn.Conv1d | nn.Conv2d, rows: slice = slice(None)) -> nn.Conv2d:
@@ -49,29 +49,19 @@ def as_conv_transpose2d(conv: nn.ConvTranspose1d | nn.ConvTranspose2d) -> nn.Con
     return out
 
 
-def pointwise(weight: torch.Tensor, bias: torch.Tensor | None = None, keep_float: str = "") -> nn.Conv2d:
-    """1x1 convolution from a matrix (outputs, inputs)."""
-    conv = nn.Conv2d(weight.shape[1], weight.shape[0], 1)
-    conv.weight = nn.Parameter(weight.float()[:, :, None, None].contiguous())
-    conv.bias = nn.Parameter(torch.zeros(weight.shape[0]) if bias is None else bias.float().clone())
-    if keep_float:
-        conv.keep_float = keep_float  # type: ignore[assignment]
-    return conv
+class QuickGELU(nn.Module):
+    """x sigmoid(1.702 x) (Hendrycks & Gimpel 2016): at most 0.021 off GELU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("alpha", torch.tensor([1.702]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * torch.sigmoid(self.alpha * x)
 
 
-def time_mean(x: torch.Tensor, target: Target) -> torch.Tensor:
-    """Mean over the last axis of (1, C, F, T), kept. XNNPACK takes average pooling, not a mean over one axis."""
-    if target == "onnx":
-        return x.mean(3, keepdim=True)
-    if x.shape[2] == 1:
-        return x.mean((2, 3), keepdim=True)
-    return F.avg_pool2d(x, (1, x.shape[3]), (1, x.shape[3]), count_include_pad=False)
-
-
-def full_mean(x: torch.Tensor, target: Target) -> torch.Tensor:
-    """Mean of a 4-D tensor (1, C, H, W) as (1, 1, 1, 1), axis by axis, which keeps fp32 accuracy on millions."""
-    rows = time_mean(x, target).mean((2, 3), keepdim=True)
-    return rows.reshape(1, 1, 1, x.shape[1]).mean((2, 3), keepdim=True)
+def gelu(target: Target) -> nn.Module:
+    return QuickGELU() if target == "executorch-fp16" else nn.GELU()
 
 
 class GatedConv(nn.Module):
@@ -104,11 +94,13 @@ class ResidualBranch(nn.Module):
         self.narrow = as_conv2d(narrow)
         hidden, outputs = self.narrow.out_channels, wide.out_channels
         half = outputs // 2
-        why = "norm statistics"
-        self.average = pointwise(torch.full((1, hidden), 1.0 / hidden), keep_float=why)
+        self.norm1 = RowNorm(hidden, norm1.eps, target)
+        for parameter in self.narrow.parameters():  # of its own
+            parameter.data *= self.norm1.scale
+        self.gelu = gelu(target)
         self.gain = nn.Parameter(norm1.weight.detach()[:, None, None].clone())
         self.offset = nn.Parameter(norm1.bias.detach()[:, None, None].clone())
-        self.eps1, self.eps2 = norm1.eps, norm2.eps
+        self.register_buffer("eps2", torch.tensor([norm2.eps]))
 
         weight, bias = wide.weight.detach().reshape(outputs, hidden).double(), wide.bias.detach().double()
         mean_row, mean_bias = weight.mean(0), bias.mean()
@@ -117,12 +109,12 @@ class ResidualBranch(nn.Module):
         root = values.clamp_min(0).sqrt()[:, None] * vectors.T  # (hidden + 1, hidden + 1)
         # rows: root of the quadratic form, then the channel mean of y
         self.moments = pointwise(
-            torch.cat([root[:, :hidden], mean_row[None]]), torch.cat([root[:, hidden], mean_bias[None]]), why
+            torch.cat([root[:, :hidden], mean_row[None]]), torch.cat([root[:, hidden], mean_bias[None]]), NORM
         )
-        self.total = pointwise(torch.ones(1, hidden + 2), keep_float=why)
+        self.total = pointwise(torch.ones(1, hidden + 2), keep_float=NORM)
         pick = torch.zeros(1, hidden + 2)
         pick[0, -1] = 1
-        self.pick = pointwise(pick, keep_float=why)
+        self.pick = pointwise(pick, keep_float=NORM)
 
         gain, offset = norm2.weight.detach().double(), norm2.bias.detach().double()
         fold = torch.cat([scale.scale.detach().double(), torch.ones(half, dtype=torch.float64)])  # LayerScale: value
@@ -130,17 +122,17 @@ class ResidualBranch(nn.Module):
         on_stats = torch.stack([gain * bias, -gain], 1) * fold[:, None]  # columns: 1/std, mean/std
         offset = offset * fold
         self.value, self.gate = pointwise(on_hidden[:half]), pointwise(on_hidden[half:])
-        self.value_stats = pointwise(on_stats[:half], offset[:half], why)
-        self.gate_stats = pointwise(on_stats[half:], offset[half:], why)
+        self.value_stats = pointwise(on_stats[:half], offset[:half], NORM)
+        self.gate_stats = pointwise(on_stats[half:], offset[half:], NORM)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        h = self.narrow(x)
-        centred = h - self.average(time_mean(h, self.target))
-        variance = self.average(time_mean(centred * centred, self.target))
-        h = F.gelu(centred * (torch.rsqrt(variance + self.eps1) * self.gain) + self.offset)
+        h, inverse = self.norm1(self.narrow(x))
+        h = self.gelu(h * (inverse * self.gain) + self.offset)
         moments = self.moments(h)
         mean = self.pick(time_mean(moments, self.target))
         variance = self.total(time_mean(moments * moments, self.target)) - mean * mean
+        if self.target == "executorch-fp16":
+            variance = torch.relu(variance)  # a difference, rounded
         inverse = torch.rsqrt(variance + self.eps2)
         stats = torch.cat([inverse, mean * inverse], 1)
         h = h * inverse
@@ -160,73 +152,69 @@ class Encoder(nn.Module):
         self.conv, self.rewrite = as_conv2d(layer.conv), GatedConv(layer.rewrite)
         self.dconv = residual_branches(layer.dconv, target)
         self.stride = 1 if layer.freq else layer.stride
+        self.gelu = gelu(target)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.shape[-1] % self.stride:
             x = F.pad(x, (0, self.stride - x.shape[-1] % self.stride))
-        return self.rewrite(self.dconv(F.gelu(self.conv(x))))
+        return self.rewrite(self.dconv(self.gelu(self.conv(x))))
+
+
+class Upsampling(nn.Module):
+    """Transposed convolution of stride s, 2s taps and padding s/2 as a convolution with s outputs for each of its own.
+
+    Output s l + r reaches x at l - 1, l and l + 1, one of the outer two with a weight of zero. XNNPACK's own one takes
+    up to three times the instructions.
+    """
+
+    def __init__(self, conv: nn.ConvTranspose1d | nn.ConvTranspose2d):
+        super().__init__()
+        self.stride, self.outputs = conv.stride[0], conv.out_channels
+        weight = conv.weight.detach().reshape(conv.in_channels, self.outputs, -1).permute(2, 1, 0)
+        taps = torch.zeros(self.stride, self.outputs, conv.in_channels, 3)
+        for r in range(self.stride):
+            for offset in (-1, 0, 1):
+                if 0 <= (tap := r + self.stride // 2 - offset * self.stride) < len(weight):
+                    taps[r, ..., offset + 1] = weight[tap]
+        self.freq = isinstance(conv, nn.ConvTranspose2d)
+        kernel, padding = ((3, 1), (1, 0)) if self.freq else ((1, 3), (0, 1))
+        self.conv = nn.Conv2d(conv.in_channels, self.stride * self.outputs, kernel, padding=padding)
+        self.conv.weight = nn.Parameter(taps.reshape(-1, conv.in_channels, *kernel))
+        self.conv.bias = nn.Parameter(conv.bias.detach().repeat(self.stride))
+
+    @staticmethod
+    def fits(conv: nn.ConvTranspose1d | nn.ConvTranspose2d) -> bool:
+        stride = conv.stride[0]
+        return stride % 2 == 0 and conv.kernel_size[0] == 2 * stride and conv.padding[0] == stride // 2
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv(x)
+        rows, frames = y.shape[2:]
+        if self.freq:
+            y = y.reshape(self.stride, self.outputs, rows, frames).permute(1, 2, 0, 3)
+            return y.reshape(1, self.outputs, self.stride * rows, frames)
+        y = y.permute(0, 2, 3, 1).reshape(1, 1, self.stride * frames, self.outputs)  # as channels-last memory has it
+        return y.permute(0, 3, 1, 2)
 
 
 class Decoder(nn.Module):
     """DecoderLayer on (1, C, F, T)."""
 
+    conv_tr: nn.Module
+
     def __init__(self, layer: hybrid.DecoderLayer, target: Target):
         super().__init__()
-        self.rewrite, self.conv_tr = GatedConv(layer.rewrite), as_conv_transpose2d(layer.conv_tr)
+        self.rewrite = GatedConv(layer.rewrite)
+        rewritten = target != "onnx" and Upsampling.fits(layer.conv_tr)
+        self.conv_tr = Upsampling(layer.conv_tr) if rewritten else as_conv_transpose2d(layer.conv_tr)
         self.dconv = residual_branches(layer.dconv, target)
-        self.last = layer.last
+        self.gelu = nn.Identity() if layer.last else gelu(target)
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor, length: int | None = None) -> torch.Tensor:
         x = self.conv_tr(self.dconv(self.rewrite(x + skip)))
         if length is not None and x.shape[-1] != length:
             x = x[..., :length]
-        return x if self.last else F.gelu(x)
-
-
-def averaging(width: int) -> nn.Linear:
-    """Mean over the last axis as a Linear, the form that delegates."""
-    layer = nn.Linear(width, 1, bias=False)
-    layer.weight = nn.Parameter(torch.full((1, width), 1.0 / width))
-    layer.keep_float = "norm statistics"  # type: ignore[assignment]
-    return layer
-
-
-class LayerNorm(nn.Module):
-    """LayerNorm over the last axis: native for ONNX, as Linear means for ExecuTorch."""
-
-    def __init__(self, norm: nn.LayerNorm, target: Target):
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(norm.weight.detach().clone()), nn.Parameter(norm.bias.detach().clone())
-        self.eps, self.native = norm.eps, target == "onnx"
-        if not self.native:
-            self.average = averaging(norm.weight.shape[0])
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.native:
-            return F.layer_norm(x, (x.shape[-1],), self.weight, self.bias, self.eps)
-        centred = x - self.average(x)
-        return centred * torch.rsqrt(self.average(centred * centred) + self.eps) * self.weight + self.bias
-
-
-class TokenNorm(nn.Module):
-    """GroupNorm(1) over all tokens and channels of (1, T, C); channel means first, then tokens."""
-
-    def __init__(self, norm: nn.GroupNorm, target: Target):
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(norm.weight.detach().clone()), nn.Parameter(norm.bias.detach().clone())
-        self.eps, self.native = norm.eps, target == "onnx"
-        if not self.native:
-            self.average = averaging(norm.weight.shape[0])
-
-    def _mean(self, x: torch.Tensor) -> torch.Tensor:
-        if self.native:
-            return x.mean(2, keepdim=True).mean(1, keepdim=True)
-        per_token = self.average(x)
-        return per_token.reshape(1, 1, 1, x.shape[1]).mean((2, 3), keepdim=True).reshape(1, 1, 1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        centred = x - self._mean(x)
-        return centred * (torch.rsqrt(self._mean(centred * centred) + self.eps) * self.weight) + self.bias
+        return self.gelu(x)
 
 
 def scaled_linear(layer: nn.Linear, scale: torch.Tensor | float) -> nn.Linear:
@@ -270,6 +258,7 @@ class TransformerLayer(nn.Module):
         self.linear1 = scaled_linear(layer.linear1, 1.0)
         self.linear2 = scaled_linear(layer.linear2, layer.gamma_2.scale.detach())
         self.norm_out = TokenNorm(layer.norm_out, target)
+        self.gelu = gelu(target)
 
     def forward(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
         if self.cross:
@@ -279,4 +268,4 @@ class TransformerLayer(nn.Module):
             normed = self.norm1(x)
             x = x + self.attention(normed, normed)
             hidden = self.norm2(x)
-        return self.norm_out(x + self.linear2(F.gelu(self.linear1(hidden))))
+        return self.norm_out(x + self.linear2(self.gelu(self.linear1(hidden))))

@@ -54,6 +54,7 @@ class STFT(nn.Module):
             later = (phase / n**digit).repeat(1, 2)  # [a, (re q, im q)]
             self.register_buffer(f"cos_{digit}", later.cos().float())
             self.register_buffer(f"sin_{digit}", later.sin().float())
+        self.register_buffer("hann", torch.tensor([0.5]))
         self.register_buffer("scale", torch.full((channels, 1, 1), n**-0.5))  # each stage its part
 
     def forward(self, hops: torch.Tensor) -> torch.Tensor:
@@ -83,7 +84,7 @@ class STFT(nn.Module):
             cos, sin = self._twiddles(self.stages - stage)
             matrix = matrix * cos.reshape(-1, 2 * n, 1) + advanced * sin.reshape(-1, 2 * n, 1)
         if stage == 0:  # the Hann window is (1 - cos 2 pi a / nfft) / 2, and that cosine stands at q = 1
-            matrix = matrix * (0.5 - 0.5 * matrix[:, 1:2])
+            matrix = matrix * (self.hann - self.hann * matrix[:, 1:2])
         copies = matrix.reshape(1, *matrix.shape) * self.scale.reshape(-1, 1, 1, 1)
         return copies.reshape(-1, *matrix.shape[1:])
 

@@ -12,8 +12,9 @@ from edge.bundle import GraphRecord, TensorSpec
 from edge.compression.cost import weight_bytes
 from edge.compression.int8 import plan_precision, require_all
 from edge.errors import InputError
-from edge.export.delegable import Target
+from edge.export.half import in_half, lower_half
 from edge.export.lower import lower
+from edge.export.norms import Target
 from edge.models.enhancer import Enhancer
 
 FILES: dict[str, str] = {"onnx": "model.onnx", "executorch": "model.pte"}
@@ -66,10 +67,12 @@ def build_graph(
     enhancer's layers all quantize dynamically). cpu: "arm64" or "x86", what int8 is chosen for. Raises
     InputError where static int8 has no calibration audio, EdgeError where a layer misses its planned precision.
     """
-    lowered = lower(model, segment, target)
     names = signature(model, segment)
     example = tuple(torch.zeros(spec.shape) for spec in names.inputs)
     batches = [(torch.from_numpy(audio), *example[1:]) for audio in calibration]
+    lowered = lower(model, segment, target)
+    if in_half(model, target, precision, cpu):
+        lowered = lower_half(model, segment, lowered, batches) or lowered
     plan = plan_precision(lowered, precision, target, cpu, example, batches)
     size = weight_bytes(lowered, plan)
     if target == "onnx":

@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from edge.export.delegable import Target
 from edge.export.lower_enhancer import lower_enhancer
 from edge.export.lower_htdemucs import lower_htdemucs
+from edge.export.norms import Target
 from edge.models.bag import Bag
 from edge.models.enhancer import Enhancer
 from edge.models.htdemucs import HTDemucs

@@ -8,13 +8,13 @@ from torch import nn
 from edge.export.delegable import (
     Decoder,
     Encoder,
-    LayerNorm,
-    Target,
     TransformerLayer,
+    Upsampling,
     as_conv2d,
-    full_mean,
+    as_conv_transpose2d,
 )
 from edge.export.dft import STFT, reflected_hops
+from edge.export.norms import LayerNorm, Standardize, Target
 from edge.export.synthesis import Synthesis
 from edge.models.htdemucs import HTDemucs
 from edge.models.transformer import CrossTransformer, positions_2d
@@ -81,18 +81,20 @@ class LoweredHTDemucs(nn.Module):
         self.frames = math.ceil(segment / self.hop)
         self.sources, self.channels = len(c.sources), c.audio_channels
         self.stft = STFT(c.nfft, self.frames, self.channels)
+        self.standardize, self.standardize_t = Standardize(target), Standardize(target, self.hop)
 
         self.encoder = nn.ModuleList(Encoder(layer, target) for layer in model.encoder)
         self.tencoder = nn.ModuleList(Encoder(layer, target) for layer in model.tencoder)
         self.decoder = nn.ModuleList(Decoder(layer, target) for layer in model.decoder)
         self.tdecoder = nn.ModuleList(Decoder(layer, target) for layer in model.tdecoder)
+        last = self.tdecoder[-1].conv_tr
         for conv, why in (
             (self.encoder[0].conv, "first convolution"),
             (self.tencoder[0].conv, "first convolution"),
-            (self.tdecoder[-1].conv_tr, "last convolution"),
+            (last.conv if isinstance(last, Upsampling) else last, "last convolution"),
         ):
             conv.keep_float = why
-        self.synthesis = Synthesis(self.decoder[-1].conv_tr, c.nfft, self.frames)
+        self.synthesis = Synthesis(as_conv_transpose2d(model.decoder[-1].conv_tr), c.nfft, self.frames)
         self.decoder[-1].conv_tr = nn.Identity()
         self.embedded = bool(c.freq_emb)
         if self.embedded:
@@ -117,32 +119,21 @@ class LoweredHTDemucs(nn.Module):
 
     def forward(self, mix: torch.Tensor) -> torch.Tensor:
         length, channels = self.segment, self.channels
+        half = self.target == "executorch-fp16"
+        mix = mix.half() if half else mix
         spec = self.stft(reflected_hops(mix, self.frames, self.hop))
         wave = mix.reshape(1, channels, 1, length)
+        spec, spec_mean, spec_std = self.standardize(spec)
+        wave, wave_mean, wave_std = self.standardize_t(wave)
 
-        spec_mean = full_mean(spec, self.target)
-        spec = spec - spec_mean
-        spec_std = self._std(full_mean(spec * spec, self.target), spec.numel())
-        wave_mean = self._wave_mean(wave)
-        wave = wave - wave_mean
-        wave_std = self._std(self._wave_mean(wave * wave), wave.numel())
-
-        xt, x = self._core(wave / (1e-5 + wave_std), spec / (1e-5 + spec_std))
+        xt, x = self._core(wave, spec)
 
         hops = self.synthesis(x, spec_std, spec_mean)
         hops = hops.reshape(1, self.sources * channels, 1, (self.frames + 3) * self.hop)
         pad = self.hop // 2 * 3
         stems = hops[..., pad : pad + length] + (xt * wave_std + wave_mean)
-        return stems.reshape(1, self.sources, channels, length)
-
-    def _wave_mean(self, wave: torch.Tensor) -> torch.Tensor:
-        padded = self.frames * self.hop
-        rows = nn.functional.pad(wave, (0, padded - self.segment)).reshape(1, self.channels, self.frames, self.hop)
-        return full_mean(rows, self.target) * (padded / self.segment)
-
-    @staticmethod
-    def _std(variance: torch.Tensor, count: int) -> torch.Tensor:
-        return torch.sqrt(variance * (count / (count - 1)))
+        stems = stems.reshape(1, self.sources, channels, length)
+        return stems.float() if half else stems
 
     def _core(self, xt: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         skips, skips_t, lengths = [], [], []

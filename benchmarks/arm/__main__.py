@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from edge.benchmarks.arm.emulator import CORES, HOW_TO_MAKE
+from edge.benchmarks.arm.emulator import CORES, HOW_TO_MAKE, NO_HALF
 from edge.cli.common import fail, make_parser, positive_float, positive_int, progress_bar, run_command
 
 NAME = "edge.benchmarks.arm"
@@ -60,7 +60,12 @@ def _run(args: argparse.Namespace) -> int:
     for bundle in map(open_bundle, args.bundles):
         for backend in [args.backend] if args.backend else bundle.manifest.graphs:
             bundle.graph_path(backend)
-            cases += [Case(bundle, backend, core) for core in cores]
+            able = [core for core in cores if core not in NO_HALF or not bundle.manifest.graphs[backend].half]
+            for core in sorted({*cores} - {*able}):
+                print(f"{NAME}: {bundle.path}: {backend} is in fp16, which {core} lacks: left out", file=sys.stderr)
+            cases += [Case(bundle, backend, core) for core in able]
+    if not cases:
+        raise InputError("nothing is left to count")
     if len({case.key for case in cases}) < len(cases):
         raise InputError("two of the bundles are the same network at the same precision and ratio; give them apart")
 

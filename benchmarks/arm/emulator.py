@@ -17,6 +17,7 @@ import edge
 from edge.errors import EdgeError, InputError
 
 CORES = ("cortex-a53", "cortex-a76", "i8mm")
+NO_HALF = ("cortex-a53",)  # cores without fp16 arithmetic
 HOW_TO_MAKE = "make one with: bash ../shared/arm/setup_arm.sh DEST, then give --arm DEST/arm-python"
 _GUEST_FAULTS = {4: "illegal instruction", 6: "abort", 11: "segmentation fault"}
 

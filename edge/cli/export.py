@@ -112,7 +112,6 @@ def summary(manifests: list) -> str:
     for m in manifests:
         cost, quality = m.compression, m.quality.values
         for target, graph in m.graphs.items():
-            quantized = sum(layer.precision != "fp32" for layer in graph.layers)
             rows.append(
                 (
                     m.name,
@@ -121,7 +120,7 @@ def summary(manifests: list) -> str:
                     f"{cost.macs_per_second.before / 1e6:.0f} -> {cost.macs_per_second.after / 1e6:.0f}",
                     f"{cost.parameters.before * 4 / 1e6:.2f} -> {graph.weight_bytes / 1e6:.2f}",
                     f"{graph.bytes / 1e6:.2f}",
-                    f"{quantized}/{len(graph.layers)}",
+                    "fp16" if graph.half else f"{graph.int8_layers()}/{len(graph.layers)}",
                     " -> ".join(_number(quality.get(k)) for k in ("input", "before", f"after_{target}")),
                     f"{m.parity[target]:.1f}",
                 )

@@ -88,7 +88,10 @@ def load_graph(bundle: Bundle, backend: str, threads: int = 1) -> LoadedGraph:
         raise
     except Exception as error:
         raise EdgeError(f"{bundle.path}: {path.name} does not load in {backend}: {_line(error)}") from error
-    return LoadedGraph(bundle.manifest, f"{bundle.path}: {path.name} failed in {backend}", runtime)
+    failure = f"{bundle.path}: {path.name} failed in {backend}"
+    if bundle.manifest.graphs[backend].half:
+        failure += " (it computes in fp16, which needs ARMv8.2 or x86 with F16C)"
+    return LoadedGraph(bundle.manifest, failure, runtime)
 
 
 def bind(manifest: Manifest, graph: Graph) -> Binding:

@@ -1,0 +1,33 @@
+"""HT Demucs in fp16 for ExecuTorch: half the instructions of fp32 where the processor has fp16 arithmetic (ARMv8.2)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from edge.bundle import snr_db
+from edge.export.lower import lower
+from edge.models.enhancer import Enhancer
+
+MIN_SNR_DB = 30.0  # rounding leaves 40 dB and more; less means that something overflows
+
+
+def in_half(model: nn.Module, target: str, precision: str, cpu: str) -> bool:
+    """Whether `model` is exported in fp16 in place of int8: HT Demucs, whose element-wise steps cost more than its
+    products, for ExecuTorch on ARM64."""
+    return (target, precision, cpu) == ("executorch", "int8", "arm64") and not isinstance(model, Enhancer)
+
+
+@torch.no_grad()
+def lower_half(
+    model: nn.Module, segment: int | None, lowered: nn.Module, batches: Sequence[tuple[torch.Tensor, ...]]
+) -> nn.Module | None:
+    """`model` lowered for ExecuTorch in fp16, its inputs and outputs in fp32; None where fp16 does not hold its values.
+
+    lowered: the same in fp32, to compare with. batches: inputs of both, real audio; the first is run.
+    """
+    half = lower(model, segment, "executorch-fp16").half()
+    for batch in batches[:1]:
+        if not snr_db(lowered(*batch).numpy(), half(*batch).numpy()) >= MIN_SNR_DB:
+            return None
+    return half

@@ -1,0 +1,159 @@
+"""Means and norms of lowered modules, in forms that delegate (see delegable.py).
+
+fp16 ("executorch-fp16") ends at 65504 and has 11 bits: what is squared there is brought near one before. XNNPACK adds
+up means over the last two axes in fp32, but average pooling in fp16.
+"""
+
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+NORM = "norm statistics"
+Target = Literal["onnx", "executorch", "executorch-fp16"]
+
+
+def pointwise(weight: torch.Tensor, bias: torch.Tensor | None = None, keep_float: str = "") -> nn.Conv2d:
+    """1x1 convolution from a matrix (outputs, inputs)."""
+    conv = nn.Conv2d(weight.shape[1], weight.shape[0], 1)
+    conv.weight = nn.Parameter(weight.float()[:, :, None, None].contiguous())
+    conv.bias = nn.Parameter(torch.zeros(weight.shape[0]) if bias is None else bias.float().clone())
+    if keep_float:
+        conv.keep_float = keep_float  # type: ignore[assignment]
+    return conv
+
+
+def time_mean(x: torch.Tensor, target: Target) -> torch.Tensor:
+    """Mean over the last axis of (1, C, F, T), kept. XNNPACK takes average pooling, not a mean over one axis."""
+    if target == "onnx":
+        return x.mean(3, keepdim=True)
+    if x.shape[2] == 1:
+        return x.mean((2, 3), keepdim=True)
+    return F.avg_pool2d(x, (1, x.shape[3]), (1, x.shape[3]), count_include_pad=False)
+
+
+def full_mean(x: torch.Tensor, target: Target) -> torch.Tensor:
+    """Mean of a 4-D tensor (1, C, H, W) as (1, 1, 1, 1), axis by axis, which keeps fp32 accuracy on millions."""
+    if target == "executorch-fp16":  # adds in fp32
+        return x.mean((2, 3), keepdim=True).reshape(1, 1, 1, x.shape[1]).mean((2, 3), keepdim=True)
+    rows = time_mean(x, target).mean((2, 3), keepdim=True)
+    return rows.reshape(1, 1, 1, x.shape[1]).mean((2, 3), keepdim=True)
+
+
+class Standardize(nn.Module):
+    """x (1, C, H, W) -> (x - mean) / (1e-5 + std), mean and std (1, 1, 1, 1) over all its values.
+
+    row: a waveform (1, C, 1, L) is averaged over rows of so many samples first. In fp16 x is first divided by 64 times
+    its mean magnitude, and what lies further out than 255 of those counts as 255 in the std.
+    """
+
+    def __init__(self, target: Target, row: int | None = None):
+        super().__init__()
+        self.target, self.row = target, row
+        self.register_buffer("least", torch.tensor([1e-5]))
+        if target == "executorch-fp16":
+            self.register_buffer("crest", torch.tensor([64.0]))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        if self.target == "executorch-fp16":
+            size = self.crest * (self._mean(x.abs()) + self.least)
+            x = x / size
+            mean = self._mean(x)
+            x = x - mean
+            near = torch.clamp(x, -255.0, 255.0)
+            std = torch.sqrt(self._mean(near * near))
+            return x / (self.least / size + std), mean * size, std * size
+        mean = self._mean(x)
+        x = x - mean
+        count = x.numel()
+        std = torch.sqrt(self._mean(x * x) * (count / (count - 1)))
+        return x / (self.least + std), mean, std
+
+    def _mean(self, x: torch.Tensor) -> torch.Tensor:
+        if self.row is None or self.target == "executorch-fp16":
+            return full_mean(x, self.target)
+        length = x.shape[-1]
+        padded = -(-length // self.row) * self.row
+        rows = F.pad(x, (0, padded - length)).reshape(1, x.shape[1], -1, self.row)
+        return full_mean(rows, self.target) * (padded / length)
+
+
+class RowNorm(nn.Module):
+    """GroupNorm(1) of each row (1, C, f, T) of (1, C, F, T), without its affine: (x - mean) / sqrt(variance + eps).
+
+    In fp16 each row is first divided by eight times its mean magnitude, or its squares would overflow; and the input
+    is taken as a sixteenth, so that the sum of its magnitudes stays finite.
+    """
+
+    SCALE = 1 / 16
+
+    def __init__(self, channels: int, eps: float, target: Target):
+        super().__init__()
+        self.target, self.scale = target, self.SCALE if target == "executorch-fp16" else 1.0
+        self.average = pointwise(torch.full((1, channels), 1.0 / channels), keep_float=NORM)
+        if target == "executorch-fp16":
+            self.size = pointwise(torch.full((1, channels), 8.0), keep_float=NORM)
+            self.register_buffer("root", torch.tensor([eps**0.5 * self.scale]))
+        else:
+            self.register_buffer("eps", torch.tensor([eps]))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """x times `scale` -> the normed x in two factors, the second (1, 1, F, 1)."""
+        x = x - self.average(time_mean(x, self.target))
+        if self.target == "executorch-fp16":
+            inverse = torch.rsqrt(self.size(time_mean(x.abs(), self.target)) + self.root)
+            inverse = inverse * inverse  # XNNPACK has no reciprocal
+            root = self.root * inverse
+            x, eps = x * inverse, root * root
+        else:
+            eps = self.eps
+        return x, torch.rsqrt(self.average(time_mean(x * x, self.target)) + eps)
+
+
+def averaging(width: int) -> nn.Linear:
+    """Mean over the last axis as a Linear, the form that delegates."""
+    layer = nn.Linear(width, 1, bias=False)
+    layer.weight = nn.Parameter(torch.full((1, width), 1.0 / width))
+    layer.keep_float = NORM  # type: ignore[assignment]
+    return layer
+
+
+class LayerNorm(nn.Module):
+    """LayerNorm over the last axis: native for ONNX, as Linear means for ExecuTorch."""
+
+    def __init__(self, norm: nn.LayerNorm, target: Target):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(norm.weight.detach().clone()), nn.Parameter(norm.bias.detach().clone())
+        self.eps, self.native = norm.eps, target == "onnx"
+        if not self.native:
+            self.average = averaging(norm.weight.shape[0])
+            self.register_buffer("epsilon", torch.tensor([norm.eps]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.native:
+            return F.layer_norm(x, (x.shape[-1],), self.weight, self.bias, self.eps)
+        centred = x - self.average(x)
+        return centred * torch.rsqrt(self.average(centred * centred) + self.epsilon) * self.weight + self.bias
+
+
+class TokenNorm(nn.Module):
+    """GroupNorm(1) over all tokens and channels of (1, T, C); channel means first, then tokens."""
+
+    def __init__(self, norm: nn.GroupNorm, target: Target):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(norm.weight.detach().clone()), nn.Parameter(norm.bias.detach().clone())
+        self.native = target == "onnx"
+        self.register_buffer("eps", torch.tensor([norm.eps]))
+        if not self.native:
+            self.average = averaging(norm.weight.shape[0])
+
+    def _mean(self, x: torch.Tensor) -> torch.Tensor:
+        if self.native:
+            return x.mean(2, keepdim=True).mean(1, keepdim=True)
+        per_token = self.average(x)
+        return per_token.reshape(1, 1, 1, x.shape[1]).mean((2, 3), keepdim=True).reshape(1, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        centred = x - self._mean(x)
+        return centred * (torch.rsqrt(self._mean(centred * centred) + self.eps) * self.weight) + self.bias

@@ -1,0 +1,150 @@
+"""HT Demucs in fp16 for ExecuTorch on ARM64: near fp32 at every level, finite on what would overflow."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_export import enhancer, separator
+from test_lower_htdemucs import SMALL, lively
+from torch import nn
+from torch.nn import functional as F
+
+from edge import samples
+from edge.bundle import Bundle, open_bundle, snr_db
+from edge.compression.sensitivity import scan
+from edge.errors import EdgeError, InputError
+from edge.export.delegable import Upsampling
+from edge.export.half import in_half, lower_half
+from edge.export.lower import lower
+from edge.export.norms import RowNorm, Standardize
+from edge.export.pipeline import ExportOptions, export_network
+from edge.models.htdemucs import HTDemucsConfig
+from edge.runtime.graphs import load_graph
+from edge.zoo import Model
+
+LENGTH = 44100
+
+
+def clips() -> dict[str, torch.Tensor]:
+    """Segments whose squares, sums or quotients lie outside fp16."""
+    time = torch.arange(LENGTH) / 44100
+    click = torch.zeros(1, 2, LENGTH)
+    click[..., LENGTH // 2] = 1.0
+    music = torch.from_numpy(samples.music()[None, :, :LENGTH].astype(np.float32))
+    return {
+        "silence": torch.zeros(1, 2, LENGTH),
+        "click": click,
+        "loud sine": 30 * torch.sin(2 * torch.pi * 1000 * time).expand(1, 2, -1).contiguous(),
+        "offset": torch.full((1, 2, LENGTH), 0.5),
+        "faint music": 1e-4 * music,
+        "loud music": 30 * music,
+    }
+
+
+def small() -> Model:
+    config = HTDemucsConfig(**{**SMALL, "depth": 3, "t_layers": 1, "dconv_depth": 1})
+    return Model("small", lively(config), "MIT", "none")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> Bundle:
+    folder = tmp_path_factory.mktemp("half") / "b"
+    export_network(small(), ExportOptions(formats=("executorch",)), folder)
+    return open_bundle(folder)
+
+
+@torch.no_grad()
+def test_program_is_near_the_network_and_finite(exported):
+    manifest, network = exported.manifest, small().network
+    record = manifest.graphs["executorch"]
+    assert {layer.precision for layer in record.layers} == {"fp16"} and all(layer.reason for layer in record.layers)
+    assert record.delegated_macs == 1.0 and manifest.parity["executorch"] > 30
+    assert record.weight_bytes < 2.3 * manifest.compression.parameters.after  # 2 bytes, and taps of zero
+    graph = load_graph(exported, "executorch")
+    for name, clip in clips().items():
+        got, expected = graph([clip.numpy()])[0], network(clip).numpy()
+        assert np.isfinite(got).all(), name
+        if "music" in name:
+            assert snr_db(expected, got) > 30, name
+        if name == "silence":
+            assert not got.any()
+
+
+def test_only_int8_for_arm64_is_half():
+    network = separator().network
+    assert in_half(network, "executorch", "int8", "arm64")
+    assert not in_half(network, "executorch", "int8", "x86") and not in_half(network, "executorch", "fp32", "arm64")
+    assert not in_half(network, "onnx", "int8", "arm64") and not in_half(
+        enhancer().network, "executorch", "int8", "arm64"
+    )
+
+
+@torch.no_grad()
+def test_values_that_overflow_stay_in_fp32():
+    model = lively(HTDemucsConfig(**SMALL))
+    batch = (clips()["loud music"],)
+    lowered = lower(model, LENGTH, "executorch")
+    half = lower_half(model, LENGTH, lowered, [batch])
+    assert half is not None and half(*batch).dtype == torch.float32
+    model.encoder[0].conv.weight *= 1e6
+    assert lower_half(model, LENGTH, lower(model, LENGTH, "executorch"), [batch]) is None
+
+
+@torch.no_grad()
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.floats(-4, 3.3), st.floats(0, 300), st.sampled_from([(1, 3000), (5, 173)]))
+def test_row_norm_in_half_holds_five_orders_of_magnitude(seed, level, offset, shape):
+    torch.manual_seed(seed)
+    channels, (rows, frames) = 6, shape
+    x = 10**level * torch.randn(1, channels, rows, frames)
+    x = (x + min(offset, 20 * 10**level)).half().float()  # as the layer before would give it
+    normed, inverse = RowNorm(channels, 1e-5, "executorch-fp16").half()((x * RowNorm.SCALE).half())
+    expected = F.group_norm(x.permute(0, 2, 1, 3).reshape(rows, channels, frames), 1, eps=1e-5)
+    got = (normed.float() * inverse.float())[0].permute(1, 0, 2)
+    assert snr_db(expected.numpy(), got.numpy()) > 35
+
+
+@pytest.mark.parametrize("crest", [1, 100, 30000])
+def test_standardized_in_half_stays_finite_and_comes_back(crest):
+    torch.manual_seed(0)
+    x = 0.1 * torch.randn(1, 2, 1, LENGTH)
+    x[..., 5] = 0.1 * crest
+    with torch.no_grad():
+        y, mean, std = Standardize("executorch-fp16").half()(x.half())
+    assert all(torch.isfinite(v).all() for v in (y, mean, std))
+    assert snr_db(x.numpy(), (y * std + mean).float().numpy()) > 50
+    if crest < 1000:
+        assert std.item() == pytest.approx(x.std().item(), rel=0.01)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 9), st.sampled_from([2, 4, 6]), st.booleans())
+def test_upsampling_is_the_transposed_convolution(inputs, outputs, length, stride, freq):
+    kernel = (2 * stride, stride, stride // 2)
+    if freq:
+        conv = nn.ConvTranspose2d(inputs, outputs, *[(k, n) for k, n in zip(kernel, (1, 1, 0), strict=True)])
+        x = torch.randn(1, inputs, length, 3)
+        expected = conv(x)
+    else:
+        conv = nn.ConvTranspose1d(inputs, outputs, *kernel)
+        x = torch.randn(1, inputs, 1, length)
+        expected = conv(x[:, :, 0])[:, :, None]
+    assert Upsampling.fits(conv)
+    assert torch.allclose(Upsampling(conv)(x), expected, atol=1e-5)
+
+
+def test_a_processor_without_fp16_is_told_of(exported, monkeypatch):
+    graph = load_graph(exported, "executorch")
+
+    def refuse(_):
+        raise RuntimeError("execute('forward') failed")
+
+    monkeypatch.setattr(graph._runtime, "run", refuse)
+    with pytest.raises(EdgeError, match=r"fp16, which needs ARMv8\.2 or x86 with F16C\).*forward"):
+        graph([np.zeros((1, 2, LENGTH), np.float32)])
+
+
+def test_scan_of_what_is_not_int8_is_refused(tmp_path):
+    with pytest.raises(InputError, match="fp16 for arm64"):
+        scan(separator(), ExportOptions(), "executorch", tmp_path)
