@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from edge.export.norms import NORM, LayerNorm, RowNorm, Target, TokenNorm, pointwise, time_mean
+from edge.export.norms import NORM, LayerNorm, RowNorm, Target, TokenNorm, lift, pointwise, time_mean
 from edge.models import hybrid, transformer
 
 
@@ -100,7 +100,8 @@ class ResidualBranch(nn.Module):
         self.gelu = gelu(target)
         self.gain = nn.Parameter(norm1.weight.detach()[:, None, None].clone())
         self.offset = nn.Parameter(norm1.bias.detach()[:, None, None].clone())
-        self.register_buffer("eps2", torch.tensor([norm2.eps]))
+        factor, root_factor = lift(target), lift(target) ** 0.5
+        self.register_buffer("eps2", torch.tensor([factor * norm2.eps]))
 
         weight, bias = wide.weight.detach().reshape(outputs, hidden).double(), wide.bias.detach().double()
         mean_row, mean_bias = weight.mean(0), bias.mean()
@@ -108,9 +109,8 @@ class ResidualBranch(nn.Module):
         values, vectors = torch.linalg.eigh(centred.T @ centred / outputs)
         root = values.clamp_min(0).sqrt()[:, None] * vectors.T  # (hidden + 1, hidden + 1)
         # rows: root of the quadratic form, then the channel mean of y
-        self.moments = pointwise(
-            torch.cat([root[:, :hidden], mean_row[None]]), torch.cat([root[:, hidden], mean_bias[None]]), NORM
-        )
+        moments = torch.cat([root, torch.cat([mean_row, mean_bias[None]])[None]]) * root_factor
+        self.moments = pointwise(moments[:, :hidden], moments[:, hidden], NORM)
         self.total = pointwise(torch.ones(1, hidden + 2), keep_float=NORM)
         pick = torch.zeros(1, hidden + 2)
         pick[0, -1] = 1
@@ -118,8 +118,8 @@ class ResidualBranch(nn.Module):
 
         gain, offset = norm2.weight.detach().double(), norm2.bias.detach().double()
         fold = torch.cat([scale.scale.detach().double(), torch.ones(half, dtype=torch.float64)])  # LayerScale: value
-        on_hidden = gain[:, None] * weight * fold[:, None]
-        on_stats = torch.stack([gain * bias, -gain], 1) * fold[:, None]  # columns: 1/std, mean/std
+        on_hidden = gain[:, None] * weight * fold[:, None] * root_factor
+        on_stats = torch.stack([gain * bias * root_factor, -gain], 1) * fold[:, None]  # columns: 1/std, mean/std
         offset = offset * fold
         self.value, self.gate = pointwise(on_hidden[:half]), pointwise(on_hidden[half:])
         self.value_stats = pointwise(on_stats[:half], offset[:half], NORM)

@@ -1,7 +1,8 @@
 """Means and norms of lowered modules, in forms that delegate (see delegable.py).
 
 fp16 ("executorch-fp16") ends at 65504 and has 11 bits: what is squared there is brought near one before. XNNPACK adds
-up means over the last two axes in fp32, but average pooling in fp16.
+up means over the last two axes in fp32, but average pooling in fp16. Its rsqrt squares an estimate on ARM64 and gives
+NaN below 2^-16, where eps alone lies: variances are taken as sixteenfold there (`lift`).
 """
 
 from typing import Literal
@@ -22,6 +23,11 @@ def pointwise(weight: torch.Tensor, bias: torch.Tensor | None = None, keep_float
     if keep_float:
         conv.keep_float = keep_float  # type: ignore[assignment]
     return conv
+
+
+def lift(target: Target) -> float:
+    """What variances are multiplied by before the rsqrt, whose result is then smaller by the root of it."""
+    return 16.0 if target == "executorch-fp16" else 1.0
 
 
 def time_mean(x: torch.Tensor, target: Target) -> torch.Tensor:
@@ -82,7 +88,7 @@ class Standardize(nn.Module):
 class RowNorm(nn.Module):
     """GroupNorm(1) of each row (1, C, f, T) of (1, C, F, T), without its affine: (x - mean) / sqrt(variance + eps).
 
-    In fp16 each row is first divided by eight times its mean magnitude, or its squares would overflow; and the input
+    In fp16 each row is first divided by sixteen times its mean magnitude, or its squares would overflow; and the input
     is taken as a sixteenth, so that the sum of its magnitudes stays finite.
     """
 
@@ -93,7 +99,7 @@ class RowNorm(nn.Module):
         self.target, self.scale = target, self.SCALE if target == "executorch-fp16" else 1.0
         self.average = pointwise(torch.full((1, channels), 1.0 / channels), keep_float=NORM)
         if target == "executorch-fp16":
-            self.size = pointwise(torch.full((1, channels), 8.0), keep_float=NORM)
+            self.size = pointwise(torch.full((1, channels), 16.0 / channels), keep_float=NORM)
             self.register_buffer("root", torch.tensor([eps**0.5 * self.scale]))
         else:
             self.register_buffer("eps", torch.tensor([eps]))
@@ -111,10 +117,10 @@ class RowNorm(nn.Module):
         return x, torch.rsqrt(self.average(time_mean(x * x, self.target)) + eps)
 
 
-def averaging(width: int) -> nn.Linear:
-    """Mean over the last axis as a Linear, the form that delegates."""
+def averaging(width: int, factor: float = 1.0) -> nn.Linear:
+    """Mean over the last axis, times a factor, as a Linear, the form that delegates."""
     layer = nn.Linear(width, 1, bias=False)
-    layer.weight = nn.Parameter(torch.full((1, width), 1.0 / width))
+    layer.weight = nn.Parameter(torch.full((1, width), factor / width))
     layer.keep_float = NORM  # type: ignore[assignment]
     return layer
 
@@ -124,17 +130,20 @@ class LayerNorm(nn.Module):
 
     def __init__(self, norm: nn.LayerNorm, target: Target):
         super().__init__()
-        self.weight, self.bias = nn.Parameter(norm.weight.detach().clone()), nn.Parameter(norm.bias.detach().clone())
+        factor = lift(target)
+        self.weight = nn.Parameter(norm.weight.detach() * factor**0.5)
+        self.bias = nn.Parameter(norm.bias.detach().clone())
         self.eps, self.native = norm.eps, target == "onnx"
         if not self.native:
-            self.average = averaging(norm.weight.shape[0])
-            self.register_buffer("epsilon", torch.tensor([norm.eps]))
+            width = norm.weight.shape[0]
+            self.average, self.variance = averaging(width), averaging(width, factor)
+            self.register_buffer("least", torch.tensor([factor * norm.eps]))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.native:
             return F.layer_norm(x, (x.shape[-1],), self.weight, self.bias, self.eps)
         centred = x - self.average(x)
-        return centred * torch.rsqrt(self.average(centred * centred) + self.epsilon) * self.weight + self.bias
+        return centred * torch.rsqrt(self.variance(centred * centred) + self.least) * self.weight + self.bias
 
 
 class TokenNorm(nn.Module):
@@ -142,18 +151,28 @@ class TokenNorm(nn.Module):
 
     def __init__(self, norm: nn.GroupNorm, target: Target):
         super().__init__()
-        self.weight, self.bias = nn.Parameter(norm.weight.detach().clone()), nn.Parameter(norm.bias.detach().clone())
+        factor = lift(target)
+        self.weight = nn.Parameter(norm.weight.detach() * factor**0.5)
+        self.bias = nn.Parameter(norm.bias.detach().clone())
         self.native = target == "onnx"
-        self.register_buffer("eps", torch.tensor([norm.eps]))
+        self.register_buffer("least", torch.tensor([factor * norm.eps]))
         if not self.native:
-            self.average = averaging(norm.weight.shape[0])
-
-    def _mean(self, x: torch.Tensor) -> torch.Tensor:
-        if self.native:
-            return x.mean(2, keepdim=True).mean(1, keepdim=True)
-        per_token = self.average(x)
-        return per_token.reshape(1, 1, 1, x.shape[1]).mean((2, 3), keepdim=True).reshape(1, 1, 1)
+            width = norm.weight.shape[0]
+            self.average, self.variance = averaging(width), averaging(width, factor)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        centred = x - self._mean(x)
-        return centred * (torch.rsqrt(self._mean(centred * centred) + self.eps) * self.weight) + self.bias
+        if self.native:
+            centred = x - self._native_mean(x)
+            variance = self._native_mean(centred * centred)
+        else:
+            centred = x - self._mean(self.average(x))
+            variance = self._mean(self.variance(centred * centred))
+        return centred * (torch.rsqrt(variance + self.least) * self.weight) + self.bias
+
+    @staticmethod
+    def _native_mean(x: torch.Tensor) -> torch.Tensor:
+        return x.mean(2, keepdim=True).mean(1, keepdim=True)
+
+    @staticmethod
+    def _mean(per_token: torch.Tensor) -> torch.Tensor:
+        return per_token.reshape(1, 1, 1, -1).mean((2, 3), keepdim=True).reshape(1, 1, 1)
