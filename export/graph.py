@@ -71,8 +71,8 @@ def build_graph(
     example = tuple(torch.zeros(spec.shape) for spec in names.inputs)
     batches = [(torch.from_numpy(audio), *example[1:]) for audio in calibration]
     lowered = lower(model, segment, target)
-    if in_half(model, target, precision, cpu):
-        lowered = lower_half(model, segment, lowered, batches) or lowered
+    if segment is not None and in_half(model, target, precision, cpu):
+        lowered = lower_half(model, segment, batches) or lowered
     plan = plan_precision(lowered, precision, target, cpu, example, batches)
     size = weight_bytes(lowered, plan)
     if target == "onnx":

@@ -84,11 +84,10 @@ def test_only_int8_for_arm64_is_half():
 def test_values_that_overflow_stay_in_fp32():
     model = lively(HTDemucsConfig(**SMALL))
     batch = (clips()["loud music"],)
-    lowered = lower(model, LENGTH, "executorch")
-    half = lower_half(model, LENGTH, lowered, [batch])
+    half = lower_half(model, LENGTH, [batch])
     assert half is not None and half(*batch).dtype == torch.float32
     model.encoder[0].conv.weight *= 1e6
-    assert lower_half(model, LENGTH, lower(model, LENGTH, "executorch"), [batch]) is None
+    assert lower_half(model, LENGTH, [batch]) is None
 
 
 @torch.no_grad()
