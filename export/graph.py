@@ -70,9 +70,10 @@ def build_graph(
     names = signature(model, segment)
     example = tuple(torch.zeros(spec.shape) for spec in names.inputs)
     batches = [(torch.from_numpy(audio), *example[1:]) for audio in calibration]
-    lowered = lower(model, segment, target)
+    lowered = None
     if segment is not None and in_half(model, target, precision, cpu):
-        lowered = lower_half(model, segment, batches) or lowered
+        lowered = lower_half(model, segment, batches)
+    lowered = lowered or lower(model, segment, target)
     plan = plan_precision(lowered, precision, target, cpu, example, batches)
     size = weight_bytes(lowered, plan)
     if target == "onnx":

@@ -125,10 +125,10 @@ def averaging(width: int, factor: float = 1.0) -> nn.Linear:
     return layer
 
 
-class LayerNorm(nn.Module):
-    """LayerNorm over the last axis: native for ONNX, as Linear means for ExecuTorch."""
+class _TokenwiseNorm(nn.Module):
+    """What the norms of tokens (1, T, C) share: the affine, and means over channels for ExecuTorch."""
 
-    def __init__(self, norm: nn.LayerNorm, target: Target):
+    def __init__(self, norm: nn.LayerNorm | nn.GroupNorm, target: Target):
         super().__init__()
         factor = lift(target)
         self.weight = nn.Parameter(norm.weight.detach() * factor**0.5)
@@ -139,6 +139,10 @@ class LayerNorm(nn.Module):
             self.average, self.variance = averaging(width), averaging(width, factor)
             self.register_buffer("least", torch.tensor([factor * norm.eps]))
 
+
+class LayerNorm(_TokenwiseNorm):
+    """LayerNorm over the last axis: native for ONNX, as Linear means for ExecuTorch."""
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.native:
             return F.layer_norm(x, (x.shape[-1],), self.weight, self.bias, self.eps)
@@ -146,28 +150,17 @@ class LayerNorm(nn.Module):
         return centred * torch.rsqrt(self.variance(centred * centred) + self.least) * self.weight + self.bias
 
 
-class TokenNorm(nn.Module):
+class TokenNorm(_TokenwiseNorm):
     """GroupNorm(1) over all tokens and channels of (1, T, C); channel means first, then tokens."""
-
-    def __init__(self, norm: nn.GroupNorm, target: Target):
-        super().__init__()
-        factor = lift(target)
-        self.weight = nn.Parameter(norm.weight.detach() * factor**0.5)
-        self.bias = nn.Parameter(norm.bias.detach().clone())
-        self.native = target == "onnx"
-        self.register_buffer("least", torch.tensor([factor * norm.eps]))
-        if not self.native:
-            width = norm.weight.shape[0]
-            self.average, self.variance = averaging(width), averaging(width, factor)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.native:
             centred = x - self._native_mean(x)
-            variance = self._native_mean(centred * centred)
+            variance = self._native_mean(centred * centred) + self.eps
         else:
             centred = x - self._mean(self.average(x))
-            variance = self._mean(self.variance(centred * centred))
-        return centred * (torch.rsqrt(variance + self.least) * self.weight) + self.bias
+            variance = self._mean(self.variance(centred * centred)) + self.least
+        return centred * (torch.rsqrt(variance) * self.weight) + self.bias
 
     @staticmethod
     def _native_mean(x: torch.Tensor) -> torch.Tensor:

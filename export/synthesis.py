@@ -84,7 +84,7 @@ class Synthesis(nn.Module):
         self.register_buffer("quarter_sin", (2 * math.pi * quarter).sin().round().float())
         self.register_buffer("share", -torch.tensor([0.5 if b == 0 else 1.0 for b in self.beyond]).float())
         # the transform is normalised; Hann squared at hop nfft/4 overlaps to 1.5; both halves of the spectrum count
-        for name, value in (("gain", 2 / 1.5 / math.sqrt(nfft)), ("hann", 0.5), ("sine", -0.25), ("one", 1.0)):
+        for name, value in (("gain", 2 / 1.5 / math.sqrt(nfft)), ("one_half", 0.5), ("sine", -0.25), ("one", 1.0)):
             self.register_buffer(name, torch.tensor([value]))  # tensors, to be cast like the others
 
         # selections as products, since every runtime delegates those
@@ -137,7 +137,7 @@ class Synthesis(nn.Module):
         cos, sin = (x.reshape(-1, 1, 1, 1, x.shape[-1], 1) for x in self.taps())
         taps = self.turn_cos * cos + self.turn_sin * sin  # (points, mirror, quarter, part of z, tap, part of W)
         # the Hann window: tap crop + 1 turns once in nfft samples
-        window = self.gain * (self.hann - self.hann * taps[:, :, :, :1, self.crop + 1 : self.crop + 2, :1])
+        window = self.gain * (self.one_half - self.one_half * taps[:, :, :, :1, self.crop + 1 : self.crop + 2, :1])
         w = self.weight.reshape(-1, self.signals, 1, self.weight.shape[-1])
         none = torch.zeros_like(w)
         w = torch.cat([torch.cat([w, none], 2), torch.cat([none, w], 2)])
@@ -152,7 +152,7 @@ class Synthesis(nn.Module):
             sin * self.quarter_cos + cos * self.quarter_sin,
         )
         once_cos, once_sin, bins = cos[..., -1:], sin[..., -1:], len(self.beyond)
-        window = self.share * (self.hann - self.hann * once_cos)
+        window = self.share * (self.one_half - self.one_half * once_cos)
         waves = torch.stack([cos[..., :bins] * window, -sin[..., :bins] * window], 3).reshape(self.hop, 4, -1)
         # 1 in all bins, the first half: -cos(pi n) / 2 - i [n odd] cot(pi n / nfft); the window makes that a sine
         nyquist = cos[..., self.crop + 1 : self.crop + 2]
@@ -168,7 +168,7 @@ class Synthesis(nn.Module):
             for w, row in ((low, rows[:1]), (high, rows[-1:]))
         )
         constant = (self.bias * scale.reshape(1, 1, 1) + offset.reshape(1, 1, 1)) * self.ones
-        waves = torch.cat([below, above[:1] + self.hann * constant[:1], above[1:], constant[1:]])
+        waves = torch.cat([below, above[:1] + self.one_half * constant[:1], above[1:], constant[1:]])
         return torch.cat([F.pad(waves, (i, 3 - i)) for i in range(4)]).reshape(1, -1, s * (t + 3))
 
 

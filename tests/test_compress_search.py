@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from fractions import Fraction
 from types import SimpleNamespace
@@ -48,8 +49,8 @@ def test_the_smallest_ratio_on_the_grid_is_found_in_few_exports(target, step, st
             return
         found = find_ratio(enhancer, options, target_mb=target, step=step)
     assert size(found.ratio) <= target
-    below = [start + k * step for k in range(100) if start + k * step < found.ratio - 1e-3]
-    assert all(size(ratio) > target - 1e-9 for ratio in below)  # the grid, rounded otherwise than in the search
+    grid = itertools.accumulate(range(100), lambda ratio, _: round(ratio + step, 4), initial=start)
+    assert all(size(ratio) > target for ratio in grid if ratio < found.ratio - 1e-3)
     assert len(found.trials) <= 2 + math.ceil(math.log2(1 + 1 / step))
     assert found.ratio in [trial.ratio for trial in found.trials]
 
