@@ -53,14 +53,14 @@ EXCHANGES: dict[tuple[str, str, str], Exchange] = {
     ("executorch", "arm64", "conv"): Exchange(0, 0),
     ("executorch", "arm64", "conv_transpose"): Exchange(0, 0),
     ("executorch", "x86", "linear"): Exchange(0, 0),
-    ("executorch", "x86", "conv"): Exchange(0, 0),
-    ("executorch", "x86", "conv_transpose"): Exchange(0, 0),
+    ("executorch", "x86", "conv"): Exchange(40, 0),
+    ("executorch", "x86", "conv_transpose"): Exchange(40, 0),
 }
 CPUS = ("arm64", "x86")
 RANGE_SNR_DB = 14.5
 WIDE_RANGE = "no single int8 scale holds the range of its input or its output"
 HALF = "fp16 arithmetic costs less than int8 and the way into it and back"
-WEIGHT_ONLY = "computes in fp32: int8 would cost more than it saves"
+IN_FLOAT = "computes in fp32: int8 would cost more than it saves"
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,14 @@ def plan_precision(
         else:
             exchange, (macs, elements) = EXCHANGES[backend, cpu, kind], work[name]
             if not macs > exchange.elements * elements + exchange.overhead:
-                asked, reason = "int8-weights", WEIGHT_ONLY
+                asked, reason = _float_instead(backend), IN_FLOAT
         plan.append(PlannedLayer(name, kind, asked, reason, layer.weight.numel()))
     return _with_ranges(module, plan, calibration, backend) if calibration else plan
+
+
+def _float_instead(backend: str) -> str:
+    """What a layer becomes that does not compute in int8: ONNX graphs can hold its weights as int8 all the same."""
+    return "int8-weights" if backend == "onnx" else "fp32"
 
 
 def _with_ranges(
@@ -135,7 +140,7 @@ def _with_ranges(
     the rounding lies less than RANGE_SNR_DB below it. Such layers store their weights as int8 and compute in fp32
     (ONNX), or stay fp32 (ExecuTorch)."""
     ranges = calibrated_ranges(module, [p.name for p in plan if p.precision == "int8-static"], calibration)
-    instead = "int8-weights" if backend == "onnx" else "fp32"
+    instead = _float_instead(backend)
 
     def completed(layer: PlannedLayer) -> PlannedLayer:
         if layer.name not in ranges:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from edge.export.norms import NORM, LayerNorm, RowNorm, Target, TokenNorm, lift, pointwise, time_mean
+from edge.export.norms import NORM, LayerNorm, RowNorm, Target, TokenNorm, lift, per_channel, pointwise, time_mean
 from edge.models import hybrid, transformer
 
 
@@ -57,7 +57,8 @@ class QuickGELU(nn.Module):
         self.register_buffer("alpha", torch.tensor([1.702]))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * torch.sigmoid(self.alpha * x)
+        alpha = per_channel(self.alpha) if x.dim() == 4 else self.alpha
+        return x * torch.sigmoid(alpha * x)
 
 
 def gelu(target: Target) -> nn.Module:
@@ -76,14 +77,21 @@ class GatedConv(nn.Module):
         return self.value(x) * torch.sigmoid(self.gate(x))
 
 
+def _wider(matrix: torch.Tensor) -> torch.Tensor:
+    """The matrix with two more inputs, which it does not read."""
+    return F.pad(matrix, (0, 2))
+
+
 class ResidualBranch(nn.Module):
     """One DConv layer on (1, C, F, T), exact, without a pass over its widest tensor for the norm.
 
     The GroupNorm of the wide y = W h + b needs mean and variance of y only, and these follow from the narrow h: the
-    mean over channels is linear in h, and the variance is the mean of |V h + e|^2 / C2 (V, e: W, b less their channel
-    means), a quadratic form of h whose root A is at most (hidden + 1)^2. Norm, affine and LayerScale then fold into
-    the convolutions that make y.
+    mean over channels is linear in h, and the mean square |W h + b|^2 / C2 a quadratic form of it, |A h + a|^2 + rest
+    with A of hidden^2. Norm, affine and LayerScale then fold into the convolutions that make y. What they add for a
+    row, 1/std and mean/std times a column, comes from two more channels of h, constant until the norm multiplies them.
     """
+
+    CONSTANT = 8.0  # of the two channels: GELU leaves it as it is
 
     def __init__(self, layer: nn.Sequential, target: Target):
         super().__init__()
@@ -97,47 +105,44 @@ class ResidualBranch(nn.Module):
         self.norm1 = RowNorm(hidden, norm1.eps, target)
         for parameter in self.narrow.parameters():  # of its own
             parameter.data *= self.norm1.scale
+        self.affine = pointwise(
+            F.pad(torch.diag(norm1.weight.detach()), (0, 0, 0, 2)),
+            F.pad(norm1.bias.detach(), (0, 2), value=self.CONSTANT),
+            NORM,
+        )
         self.gelu = gelu(target)
-        self.gain = nn.Parameter(norm1.weight.detach()[:, None, None].clone())
-        self.offset = nn.Parameter(norm1.bias.detach()[:, None, None].clone())
         factor, root_factor = lift(target), lift(target) ** 0.5
-        self.register_buffer("eps2", torch.tensor([factor * norm2.eps]))
 
         weight, bias = wide.weight.detach().reshape(outputs, hidden).double(), wide.bias.detach().double()
-        mean_row, mean_bias = weight.mean(0), bias.mean()
-        centred = torch.cat([weight - mean_row, (bias - mean_bias)[:, None]], 1)
-        values, vectors = torch.linalg.eigh(centred.T @ centred / outputs)
-        root = values.clamp_min(0).sqrt()[:, None] * vectors.T  # (hidden + 1, hidden + 1)
-        # rows: root of the quadratic form, then the channel mean of y
-        moments = torch.cat([root, torch.cat([mean_row, mean_bias[None]])[None]]) * root_factor
-        self.moments = pointwise(moments[:, :hidden], moments[:, hidden], NORM)
-        self.total = pointwise(torch.ones(1, hidden + 2), keep_float=NORM)
-        pick = torch.zeros(1, hidden + 2)
-        pick[0, -1] = 1
-        self.pick = pointwise(pick, keep_float=NORM)
+        values, vectors = torch.linalg.eigh(weight.T @ weight / outputs)
+        held = values > 1e-12 * values[-1]
+        root = torch.where(held, values, 0).sqrt()[:, None] * vectors.T
+        shift = torch.where(held, values, 1).rsqrt() * (vectors.T @ (weight.T @ bias / outputs)) * held
+        rest = bias.square().mean() - shift.square().sum()
+        self.power = pointwise(_wider(root) * root_factor, shift * root_factor, NORM)
+        self.eps = factor * norm2.eps
+        self.total = pointwise(torch.ones(1, hidden), factor * rest[None] + self.eps, NORM)
+        self.mean = pointwise(_wider(weight.mean(0)[None]) * root_factor, bias.mean()[None] * root_factor, NORM)
+        last = (torch.arange(hidden + 2) == hidden + 1).float()
+        self.spread = pointwise(last[:, None], 1 - last, NORM)  # the last of the two channels gets the mean
 
         gain, offset = norm2.weight.detach().double(), norm2.bias.detach().double()
         fold = torch.cat([scale.scale.detach().double(), torch.ones(half, dtype=torch.float64)])  # LayerScale: value
-        on_hidden = gain[:, None] * weight * fold[:, None] * root_factor
-        on_stats = torch.stack([gain * bias * root_factor, -gain], 1) * fold[:, None]  # columns: 1/std, mean/std
+        on_stats = torch.stack([gain * bias * root_factor, -gain], 1) / self.CONSTANT  # columns: 1/std, mean/std
+        on_hidden = torch.cat([gain[:, None] * weight * root_factor, on_stats], 1) * fold[:, None]
         offset = offset * fold
-        self.value, self.gate = pointwise(on_hidden[:half]), pointwise(on_hidden[half:])
-        self.value_stats = pointwise(on_stats[:half], offset[:half], NORM)
-        self.gate_stats = pointwise(on_stats[half:], offset[half:], NORM)
+        self.value = pointwise(on_hidden[:half], offset[:half], NORM)
+        self.gate = pointwise(on_hidden[half:], offset[half:], NORM)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h, inverse = self.norm1(self.narrow(x))
-        h = self.gelu(h * (inverse * self.gain) + self.offset)
-        moments = self.moments(h)
-        mean = self.pick(time_mean(moments, self.target))
-        variance = self.total(time_mean(moments * moments, self.target)) - mean * mean
-        if self.target == "executorch-fp16":
-            variance = torch.relu(variance)  # a difference, rounded
-        inverse = torch.rsqrt(variance + self.eps2)
-        stats = torch.cat([inverse, mean * inverse], 1)
-        h = h * inverse
-        value = self.value(h) + self.value_stats(stats)
-        return x + value * torch.sigmoid(self.gate(h) + self.gate_stats(stats))
+        h = self.gelu(self.affine(h * inverse))
+        power = self.power(h)
+        mean = self.mean(time_mean(h, self.target))
+        variance = self.total(time_mean(power * power, self.target)) - mean * mean
+        variance = torch.clamp(variance, min=self.eps)  # it holds eps, but as a difference is rounded
+        h = h * (self.spread(mean) * torch.rsqrt(variance))
+        return x + self.value(h) * torch.sigmoid(self.gate(h))
 
 
 def residual_branches(dconv: hybrid.DConv | None, target: Target) -> nn.Sequential:
@@ -161,39 +166,35 @@ class Encoder(nn.Module):
 
 
 class Upsampling(nn.Module):
-    """Transposed convolution of stride s, 2s taps and padding s/2 as a convolution with s outputs for each of its own.
+    """Transposed convolution over time of stride s, 2s taps and padding s/2 as a convolution with s outputs for each of
+    its own.
 
     Output s l + r reaches x at l - 1, l and l + 1, one of the outer two with a weight of zero. XNNPACK's own one takes
-    up to three times the instructions.
+    up to three times the instructions; over frequency it costs less than the transposes that rows would need here.
     """
 
-    def __init__(self, conv: nn.ConvTranspose1d | nn.ConvTranspose2d):
+    def __init__(self, conv: nn.ConvTranspose1d):
         super().__init__()
         self.stride, self.outputs = conv.stride[0], conv.out_channels
-        weight = conv.weight.detach().reshape(conv.in_channels, self.outputs, -1).permute(2, 1, 0)
+        weight = conv.weight.detach().permute(2, 1, 0)
         taps = torch.zeros(self.stride, self.outputs, conv.in_channels, 3)
         for r in range(self.stride):
             for offset in (-1, 0, 1):
                 if 0 <= (tap := r + self.stride // 2 - offset * self.stride) < len(weight):
                     taps[r, ..., offset + 1] = weight[tap]
-        self.freq = isinstance(conv, nn.ConvTranspose2d)
-        kernel, padding = ((3, 1), (1, 0)) if self.freq else ((1, 3), (0, 1))
-        self.conv = nn.Conv2d(conv.in_channels, self.stride * self.outputs, kernel, padding=padding)
-        self.conv.weight = nn.Parameter(taps.reshape(-1, conv.in_channels, *kernel))
+        self.conv = nn.Conv2d(conv.in_channels, self.stride * self.outputs, (1, 3), padding=(0, 1))
+        self.conv.weight = nn.Parameter(taps.reshape(-1, conv.in_channels, 1, 3))
         self.conv.bias = nn.Parameter(conv.bias.detach().repeat(self.stride))
 
     @staticmethod
     def fits(conv: nn.ConvTranspose1d | nn.ConvTranspose2d) -> bool:
         stride = conv.stride[0]
-        return stride % 2 == 0 and conv.kernel_size[0] == 2 * stride and conv.padding[0] == stride // 2
+        of_time = isinstance(conv, nn.ConvTranspose1d) and stride % 2 == 0
+        return of_time and conv.kernel_size[0] == 2 * stride and conv.padding[0] == stride // 2
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.conv(x)
-        rows, frames = y.shape[2:]
-        if self.freq:
-            y = y.reshape(self.stride, self.outputs, rows, frames).permute(1, 2, 0, 3)
-            return y.reshape(1, self.outputs, self.stride * rows, frames)
-        y = y.permute(0, 2, 3, 1).reshape(1, 1, self.stride * frames, self.outputs)  # as channels-last memory has it
+        y = y.permute(0, 2, 3, 1).reshape(1, 1, self.stride * y.shape[-1], self.outputs)  # as channels-last memory is
         return y.permute(0, 3, 1, 2)
 
 

@@ -30,6 +30,15 @@ def lift(target: Target) -> float:
     return 16.0 if target == "executorch-fp16" else 1.0
 
 
+def per_channel(values: torch.Tensor) -> torch.Tensor:
+    """A constant (C,) or (1,) as (1, C, 1, 1), beside a tensor (1, C, F, T), in a step of the graph.
+
+    ExecuTorch lays a 4-D tensor that meets a constant of any shape out as NCHW, and for the next convolution as NHWC
+    again: two transposes of the whole tensor. What a graph computes, as here, is laid out anew itself.
+    """
+    return values.reshape(1, -1, 1, 1)
+
+
 def time_mean(x: torch.Tensor, target: Target) -> torch.Tensor:
     """Mean over the last axis of (1, C, F, T), kept. XNNPACK takes average pooling, not a mean over one axis."""
     if target == "onnx":
@@ -99,22 +108,22 @@ class RowNorm(nn.Module):
         self.target, self.scale = target, self.SCALE if target == "executorch-fp16" else 1.0
         self.average = pointwise(torch.full((1, channels), 1.0 / channels), keep_float=NORM)
         if target == "executorch-fp16":
-            self.size = pointwise(torch.full((1, channels), 16.0 / channels), keep_float=NORM)
-            self.register_buffer("root", torch.tensor([eps**0.5 * self.scale]))
+            root = torch.tensor([eps**0.5 * self.scale])
+            self.size = pointwise(torch.full((1, channels), 16.0 / channels), root, NORM)
+            self.root = pointwise(root[None], keep_float=NORM)
         else:
-            self.register_buffer("eps", torch.tensor([eps]))
+            self.variance = pointwise(torch.full((1, channels), 1.0 / channels), torch.tensor([eps]), NORM)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """x times `scale` -> the normed x in two factors, the second (1, 1, F, 1)."""
         x = x - self.average(time_mean(x, self.target))
         if self.target == "executorch-fp16":
-            inverse = torch.rsqrt(self.size(time_mean(x.abs(), self.target)) + self.root)
+            inverse = torch.rsqrt(self.size(time_mean(x.abs(), self.target)))
             inverse = inverse * inverse  # XNNPACK has no reciprocal
-            root = self.root * inverse
-            x, eps = x * inverse, root * root
-        else:
-            eps = self.eps
-        return x, torch.rsqrt(self.average(time_mean(x * x, self.target)) + eps)
+            root = self.root(inverse)
+            x = x * inverse
+            return x, torch.rsqrt(self.average(time_mean(x * x, self.target)) + root * root)
+        return x, torch.rsqrt(self.variance(time_mean(x * x, self.target)))
 
 
 def averaging(width: int, factor: float = 1.0) -> nn.Linear:

@@ -91,7 +91,7 @@ class Synthesis(nn.Module):
         self.register_buffer("mirror_0", torch.eye(half - 1).flip(0)[None])
         self.register_buffer("mirror_1", torch.eye(p).flip(0)[None])
         self.register_buffer("copies", torch.ones(half - 1, 1, 1))
-        self.register_buffer("ones", torch.ones(1, 1, frames))
+        self.register_buffer("heard", F.pad(torch.ones(1, 1, frames), (0, 3)))
 
     def _keep_turns(self, offsets: torch.Tensor) -> None:
         """Sample n = r + M quarter with r = m or, mirrored, r = M - m: what the quarter and the mirror do to a tap.
@@ -112,13 +112,12 @@ class Synthesis(nn.Module):
     def forward(self, rows: torch.Tensor, scale: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
         p, half, t, s = self.p, self.q // 2, self.frames, self.signals
         channels = rows.shape[1]
-        rows = rows.reshape(channels, -1, t).permute(1, 0, 2)  # (K, C, frames)
+        rows = F.pad(rows.reshape(channels, -1, t), (0, 3)).permute(1, 0, 2)  # (K, C, frames + 3)
         x = torch.bmm(self.split * scale.reshape(1, 1, 1), rows.reshape(1, half, -1))
         x = torch.bmm(self._second_stage(), x.reshape(half + 1, 2 * p, -1))
-        x = torch.bmm(self._mixing(), x.reshape((half + 1) * p, 2 * channels, t))
-        x = x.reshape(half + 1, p, 2, 4, s, t)
-        x = _overlapped([x[:, :, :, i : i + 1] for i in range(4)])
-        direct, mirrored = (x[:, :, i : i + 1].reshape(half + 1, p, s * (t + 3)) for i in range(2))
+        x = torch.bmm(self._mixing(), x.reshape((half + 1) * p, 2 * channels, t + 3))
+        x = x.reshape((half + 1) * p, 8 * s * (t + 3))
+        direct, mirrored = (_overlapped(x, 4 * i, s * (t + 3)).reshape(half + 1, p, -1) for i in range(2))
         mirrored = torch.bmm(self.mirror_0, mirrored[1:half].reshape(1, half - 1, -1)).reshape(half - 1, p, -1)
         mirrored = torch.bmm(self.mirror_1 * self.copies, mirrored)
         x = torch.cat([direct, mirrored]).reshape(1, self.hop, s * (t + 3))  # r = m0 + Q m1 lies at (m0, m1)
@@ -164,15 +163,20 @@ class Synthesis(nn.Module):
         s, t, crop = self.signals, self.frames, self.crop
         low, high = self.weight[: crop + 1], self.weight[-crop:]
         below, above = (
-            torch.bmm(w.reshape(1, -1, w.shape[-1]), row).reshape(-1, s, t) * scale.reshape(1, 1, 1)
+            torch.bmm(w.reshape(1, -1, w.shape[-1]), row).reshape(-1, s, t + 3) * scale.reshape(1, 1, 1)
             for w, row in ((low, rows[:1]), (high, rows[-1:]))
         )
-        constant = (self.bias * scale.reshape(1, 1, 1) + offset.reshape(1, 1, 1)) * self.ones
+        constant = (self.bias * scale.reshape(1, 1, 1) + offset.reshape(1, 1, 1)) * self.heard
         waves = torch.cat([below, above[:1] + self.one_half * constant[:1], above[1:], constant[1:]])
-        return torch.cat([F.pad(waves, (i, 3 - i)) for i in range(4)]).reshape(1, -1, s * (t + 3))
+        return torch.cat([F.pad(waves[..., :t], (i, 3 - i)) for i in range(4)]).reshape(1, -1, s * (t + 3))
 
 
-def _overlapped(quarters: list[torch.Tensor]) -> torch.Tensor:
-    """Four (..., frames), each a hop later than the one before -> their sum (..., frames + 3)."""
-    a, b, c, d = (F.pad(x, (i, 3 - i)) for i, x in enumerate(quarters))
+def _overlapped(quarters: torch.Tensor, first: int, width: int) -> torch.Tensor:
+    """The sum (points, width) of four quarters from `first` on, each a frame later than the one before.
+
+    quarters: (points, any number of quarters x width), rows of frames of which the last three are silent. A cut that
+    begins i values early is i frames late: it takes these from the silent end of the row before.
+    """
+    starts = [(first + i) * width - i for i in range(4)]
+    a, b, c, d = (quarters[:, start : start + width] for start in starts)
     return (a + b) + (c + d)

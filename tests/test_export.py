@@ -179,7 +179,8 @@ def test_a_layer_that_stays_float_fails_the_export():
 
 def test_int8_arithmetic_is_for_layers_that_it_makes_cheaper():
     """Large products per element that must be converted: int8; small ones: only stored so. On x86: none of them."""
-    lowered = lower(HTDemucs(HTDemucsConfig(segment=Fraction(1))).eval(), 44100, "onnx")
+    network = HTDemucs(HTDemucsConfig(segment=Fraction(1))).eval()
+    lowered = lower(network, 44100, "onnx")
     arm = {p.name: p for p in plan(lowered, "onnx", 44100)}
     assert arm["layers.0.linear1"].precision == "int8-dynamic"  # 512 x 2048
     assert arm["decoder.0.rewrite.value"].precision == "int8-static"  # 384 x 384 x 3 x 3
@@ -187,6 +188,10 @@ def test_int8_arithmetic_is_for_layers_that_it_makes_cheaper():
     assert small.precision == "int8-weights" and small.reason
     assert arm["encoder.0.conv"].precision == "fp32"  # the first convolution
     assert not any(p.precision in ("int8-static", "int8-dynamic") for p in plan(lowered, "onnx", 44100, "x86"))
+    x86 = {p.name: p for p in plan(lower(network, 44100, "executorch"), "executorch", 44100, "x86")}
+    assert x86["decoder.0.rewrite.value"].precision == "int8-static"
+    small = x86["encoder.0.dconv.0.narrow"]
+    assert small.precision == "fp32" and small.reason  # ExecuTorch has no weights alone in int8
 
 
 def test_an_unknown_target_is_refused():

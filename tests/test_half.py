@@ -117,19 +117,12 @@ def test_standardized_in_half_stays_finite_and_comes_back(crest):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 9), st.sampled_from([2, 4, 6]), st.booleans())
-def test_upsampling_is_the_transposed_convolution(inputs, outputs, length, stride, freq):
-    kernel = (2 * stride, stride, stride // 2)
-    if freq:
-        conv = nn.ConvTranspose2d(inputs, outputs, *[(k, n) for k, n in zip(kernel, (1, 1, 0), strict=True)])
-        x = torch.randn(1, inputs, length, 3)
-        expected = conv(x)
-    else:
-        conv = nn.ConvTranspose1d(inputs, outputs, *kernel)
-        x = torch.randn(1, inputs, 1, length)
-        expected = conv(x[:, :, 0])[:, :, None]
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 9), st.sampled_from([2, 4, 6]))
+def test_upsampling_is_the_transposed_convolution(inputs, outputs, length, stride):
+    conv = nn.ConvTranspose1d(inputs, outputs, 2 * stride, stride, stride // 2)
+    x = torch.randn(1, inputs, 1, length)
     assert Upsampling.fits(conv)
-    assert torch.allclose(Upsampling(conv)(x), expected, atol=1e-5)
+    assert torch.allclose(Upsampling(conv)(x), conv(x[:, :, 0])[:, :, None], atol=1e-5)
 
 
 def test_a_processor_without_fp16_is_told_of(exported, monkeypatch):

@@ -4,10 +4,13 @@ from fractions import Fraction
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from edge.bundle import snr_db
 from edge.compression.prune import prune
+from edge.export.delegable import ResidualBranch
 from edge.export.lower_htdemucs import lower_htdemucs
 from edge.models.htdemucs import HTDemucs, HTDemucsConfig
 from edge.models.hybrid import LayerScale
@@ -55,6 +58,34 @@ def test_pruned_network_lowers(ratio):
     mix = torch.randn(1, 2, 20000)
     with torch.inference_mode():
         assert snr_db(model(mix).numpy(), lower_htdemucs(model, 20000, "onnx")(mix).numpy()) > 100
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 3), st.integers(2, 9), st.sampled_from([(1, 700), (7, 60)]), st.booleans())
+def test_residual_branch_is_exact_for_any_weights(seed, channels, hidden, shape, flat):
+    """Fewer outputs than hidden channels, norms that do nothing, a wide layer that is constant, a far mean."""
+    torch.manual_seed(seed)
+    layer = nn.Sequential(
+        nn.Conv1d(channels, hidden, 3, padding=1),
+        nn.GroupNorm(1, hidden),
+        nn.GELU(),
+        nn.Conv1d(hidden, 2 * channels, 1),
+        nn.GroupNorm(1, 2 * channels),
+        nn.GLU(1),
+        LayerScale(channels, 0.5),
+    )
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter)
+    with torch.no_grad():
+        layer[3].bias += 3
+        layer[1].weight[0] = 0
+        if flat:
+            layer[3].weight.zero_()
+        x = torch.randn(1, channels, *shape)
+        rows = x[0].transpose(0, 1)  # each row by itself, as DConv has it
+        expected = (rows + layer(rows)).transpose(0, 1)[None]
+        for target in ("onnx", "executorch"):
+            assert snr_db(expected.numpy(), ResidualBranch(layer, target)(x).numpy()) > 90
 
 
 def test_silence_and_extremes_stay_finite():
