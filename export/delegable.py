@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from edge.export.norms import NORM, LayerNorm, RowNorm, Target, TokenNorm, lift, per_channel, pointwise, time_mean
+from edge.export.norms import NORM, LayerNorm, RowNorm, Target, TokenNorm, lift, pointwise, time_mean
 from edge.models import hybrid, transformer
 
 
@@ -57,7 +57,9 @@ class QuickGELU(nn.Module):
         self.register_buffer("alpha", torch.tensor([1.702]))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        alpha = per_channel(self.alpha) if x.dim() == 4 else self.alpha
+        # where a constant itself meets a 4-D tensor, ExecuTorch transposes the whole tensor to NCHW, and back for the
+        # next convolution; what a step of the graph makes, it lays out like the tensor
+        alpha = self.alpha.reshape(1, 1, 1, 1) if x.dim() == 4 else self.alpha
         return x * torch.sigmoid(alpha * x)
 
 
@@ -114,6 +116,7 @@ class ResidualBranch(nn.Module):
         factor, root_factor = lift(target), lift(target) ** 0.5
 
         weight, bias = wide.weight.detach().reshape(outputs, hidden).double(), wide.bias.detach().double()
+        bias = bias - bias.mean()  # the norm takes it away; here it would only cost digits of the variance
         values, vectors = torch.linalg.eigh(weight.T @ weight / outputs)
         held = values > 1e-12 * values[-1]
         root = torch.where(held, values, 0).sqrt()[:, None] * vectors.T
@@ -122,7 +125,7 @@ class ResidualBranch(nn.Module):
         self.power = pointwise(_wider(root) * root_factor, shift * root_factor, NORM)
         self.eps = factor * norm2.eps
         self.total = pointwise(torch.ones(1, hidden), factor * rest[None] + self.eps, NORM)
-        self.mean = pointwise(_wider(weight.mean(0)[None]) * root_factor, bias.mean()[None] * root_factor, NORM)
+        self.mean = pointwise(_wider(weight.mean(0)[None]) * root_factor, torch.zeros(1), NORM)
         last = (torch.arange(hidden + 2) == hidden + 1).float()
         self.spread = pointwise(last[:, None], 1 - last, NORM)  # the last of the two channels gets the mean
 

@@ -30,15 +30,6 @@ def lift(target: Target) -> float:
     return 16.0 if target == "executorch-fp16" else 1.0
 
 
-def per_channel(values: torch.Tensor) -> torch.Tensor:
-    """A constant (C,) or (1,) as (1, C, 1, 1), beside a tensor (1, C, F, T), in a step of the graph.
-
-    ExecuTorch lays a 4-D tensor that meets a constant of any shape out as NCHW, and for the next convolution as NHWC
-    again: two transposes of the whole tensor. What a graph computes, as here, is laid out anew itself.
-    """
-    return values.reshape(1, -1, 1, 1)
-
-
 def time_mean(x: torch.Tensor, target: Target) -> torch.Tensor:
     """Mean over the last axis of (1, C, F, T), kept. XNNPACK takes average pooling, not a mean over one axis."""
     if target == "onnx":

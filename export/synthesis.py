@@ -91,7 +91,7 @@ class Synthesis(nn.Module):
         self.register_buffer("mirror_0", torch.eye(half - 1).flip(0)[None])
         self.register_buffer("mirror_1", torch.eye(p).flip(0)[None])
         self.register_buffer("copies", torch.ones(half - 1, 1, 1))
-        self.register_buffer("heard", F.pad(torch.ones(1, 1, frames), (0, 3)))
+        self.register_buffer("ones", torch.ones(1, 1, frames))
 
     def _keep_turns(self, offsets: torch.Tensor) -> None:
         """Sample n = r + M quarter with r = m or, mirrored, r = M - m: what the quarter and the mirror do to a tap.
@@ -112,8 +112,8 @@ class Synthesis(nn.Module):
     def forward(self, rows: torch.Tensor, scale: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
         p, half, t, s = self.p, self.q // 2, self.frames, self.signals
         channels = rows.shape[1]
-        rows = F.pad(rows.reshape(channels, -1, t), (0, 3)).permute(1, 0, 2)  # (K, C, frames + 3)
-        x = torch.bmm(self.split * scale.reshape(1, 1, 1), rows.reshape(1, half, -1))
+        rows = rows.reshape(channels, -1, t).permute(1, 0, 2)  # (K, C, frames)
+        x = torch.bmm(self.split * scale.reshape(1, 1, 1), F.pad(rows, (0, 3)).reshape(1, half, -1))
         x = torch.bmm(self._second_stage(), x.reshape(half + 1, 2 * p, -1))
         x = torch.bmm(self._mixing(), x.reshape((half + 1) * p, 2 * channels, t + 3))
         x = x.reshape((half + 1) * p, 8 * s * (t + 3))
@@ -163,12 +163,12 @@ class Synthesis(nn.Module):
         s, t, crop = self.signals, self.frames, self.crop
         low, high = self.weight[: crop + 1], self.weight[-crop:]
         below, above = (
-            torch.bmm(w.reshape(1, -1, w.shape[-1]), row).reshape(-1, s, t + 3) * scale.reshape(1, 1, 1)
+            torch.bmm(w.reshape(1, -1, w.shape[-1]), row).reshape(-1, s, t) * scale.reshape(1, 1, 1)
             for w, row in ((low, rows[:1]), (high, rows[-1:]))
         )
-        constant = (self.bias * scale.reshape(1, 1, 1) + offset.reshape(1, 1, 1)) * self.heard
+        constant = (self.bias * scale.reshape(1, 1, 1) + offset.reshape(1, 1, 1)) * self.ones
         waves = torch.cat([below, above[:1] + self.one_half * constant[:1], above[1:], constant[1:]])
-        return torch.cat([F.pad(waves[..., :t], (i, 3 - i)) for i in range(4)]).reshape(1, -1, s * (t + 3))
+        return torch.cat([F.pad(waves, (i, 3 - i)) for i in range(4)]).reshape(1, -1, s * (t + 3))
 
 
 def _overlapped(quarters: torch.Tensor, first: int, width: int) -> torch.Tensor:

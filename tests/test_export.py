@@ -178,7 +178,7 @@ def test_a_layer_that_stays_float_fails_the_export():
 
 
 def test_int8_arithmetic_is_for_layers_that_it_makes_cheaper():
-    """Large products per element that must be converted: int8; small ones: only stored so. On x86: none of them."""
+    """Large products per element that must be converted: int8; small ones: only stored so. On x86: none in ONNX."""
     network = HTDemucs(HTDemucsConfig(segment=Fraction(1))).eval()
     lowered = lower(network, 44100, "onnx")
     arm = {p.name: p for p in plan(lowered, "onnx", 44100)}
