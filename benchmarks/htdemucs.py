@@ -2,17 +2,23 @@
 
     python -m edge.benchmarks.htdemucs -o docs/results/htdemucs.json
 
-Speed does not depend on the weights' values, so they are random (and no licence matters). The graphs are exported once,
-which takes minutes, to build/htdemucs/; every case works on one segment of 7.8 s with the same number of threads.
+Speed does not depend on the weights' values, so they are random (and no licence matters). The graphs are exported
+to build/htdemucs/, which takes minutes, and again only when code or tools have changed; every case works on one
+segment of 7.8 s with the same number of threads. What the graphs cost elsewhere, another command measures:
+
+    python -m edge.benchmarks.htdemucs --export --target arm64 --segment 1 --folder build/htdemucs-arm64
+    python -m edge.benchmarks.arm build/htdemucs-arm64/*-{fp32,arm64} --cpu cortex-a76 --arm build/arm/arm-python
 """
 
 from __future__ import annotations
 
 import dataclasses
+import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +37,7 @@ from edge.benchmarks.report import (
 )
 from edge.benchmarks.runner import Case, Other, measure, run_alone
 from edge.benchmarks.stats import paired_ratio
-from edge.bundle import open_bundle
+from edge.bundle import Bundle, open_bundle
 from edge.cli.common import (
     enter_workbench,
     make_parser,
@@ -46,29 +52,24 @@ if TYPE_CHECKING:
     from edge.models.htdemucs import HTDemucsConfig
 
 NAME = "python -m edge.benchmarks.htdemucs"
-RATIOS = {"unpruned": 0.0, "pruned": 0.5}
+VARIANTS = [(0.0, "fp32"), (0.5, "fp32"), (0.5, "int8")]  # prune ratio, precision
 PACKAGE = "demucs package, PyTorch"
 
 
-def export(folder: Path, config: HTDemucsConfig) -> dict[str, Path]:
-    """The bundles by name: unpruned, and half of the channels pruned; fp32, seeded random weights."""
+def export(folder: Path, config: HTDemucsConfig, cpu: str) -> list[Bundle]:
+    """The bundles: unpruned, pruned by half, and that in int8 as it pays on `cpu`; seeded random weights."""
     import torch
 
-    from edge.export.pipeline import ExportOptions, export_network
+    from edge.compression.sweep import export_once
+    from edge.export.pipeline import ExportOptions
     from edge.models.htdemucs import HTDemucs
     from edge.zoo import Model
 
-    bundles = {}
-    for name, ratio in RATIOS.items():
-        bundles[name] = folder / f"htdemucs-{name}"
-        if not (bundles[name] / "manifest.json").exists():
-            torch.manual_seed(0)
-            network = HTDemucs(config).eval()
-            model = Model("htdemucs", network, "MIT (random weights)", "none: random weights, for measuring speed")
-            options = ExportOptions(prune=ratio, precision="fp32")
-            print(f"export {bundles[name]}", file=sys.stderr)
-            export_network(model, options, bundles[name])
-    return bundles
+    torch.manual_seed(0)
+    network = HTDemucs(config).eval()
+    model = Model("htdemucs", network, "MIT (random weights)", "none: random weights, for measuring speed")
+    wanted = [ExportOptions(prune=ratio, precision=precision, cpu=cpu) for ratio, precision in VARIANTS]
+    return [export_once(model, options, folder, lambda line: print(line, file=sys.stderr)) for options in wanted]
 
 
 def serve_demucs(connection: Connection, threads: int, config: HTDemucsConfig) -> None:
@@ -117,16 +118,16 @@ def serve_demucs(connection: Connection, threads: int, config: HTDemucsConfig) -
     answer_requests(connection, prepare)
 
 
-def run(folder: Path, threads: int, seconds: float, launches: int, config: HTDemucsConfig) -> Content:
+def run(folder: Path, threads: int, seconds: float, launches: int, config: HTDemucsConfig, cpu: str) -> Content:
     """Export where needed, measure everything in one interleaved run, profile; a report with two more keys.
 
     `rivals`: name -> {seconds_rounds, versions, parameters, peak_bytes, speedup: {case: Ratio}}; a speedup is how many
     times faster than the rival the case runs the same segment, median of the rounds' own ratios. `delegation`: of each
     ExecuTorch program, in words. Raises EdgeError where a measurement fails or the networks are not the same.
     """
-    bundles = export(folder, config)
+    bundles = export(folder, config, cpu)
     watch = Watch()
-    cases = [Case(path, backend, threads) for path in bundles.values() for backend in ("onnx", "executorch")]
+    cases = [Case(bundle.path, backend, threads) for bundle in bundles for backend in ("onnx", "executorch")]
     others = {PACKAGE: Other(serve_demucs, (threads, config))}
     with progress_bar(total=100, unit="%") as bar:
 
@@ -136,14 +137,14 @@ def run(folder: Path, threads: int, seconds: float, launches: int, config: HTDem
 
         report = measure(cases, seconds, step, with_floor=True, others=others, launches=launches)
     raise_failures(report)
-    compression = open_bundle(bundles["unpruned"]).manifest.compression
-    if others[PACKAGE].told["parameters"] != compression.parameters.before:
-        raise EdgeError(f"{bundles['unpruned']} holds another network than the demucs package's; remove it")
+    unpruned = bundles[0]
+    if others[PACKAGE].told["parameters"] != unpruned.manifest.compression.parameters.before:
+        raise EdgeError(f"{unpruned.path} holds another network than the demucs package's")
     for result in report.results:
         if result.backend == "onnx":
             result.profile = run_alone(serve_profile, (result.bundle, threads), 5.0)
-    compare_to(report.results, str(bundles["unpruned"]))
-    settings = {"seconds": seconds, "threads": [threads], "seed": 0, "baseline": str(bundles["unpruned"])}
+    compare_to(report.results, str(unpruned.path))
+    settings = {"seconds": seconds, "threads": [threads], "seed": 0, "baseline": str(unpruned.path)}
     found = content(watch, report, NAME, [NAME, *sys.argv[1:]], **settings)
     rival = others[PACKAGE]
     times = [statistics.median(times) for times in rival.rounds]
@@ -221,6 +222,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=positive_float, default=15.0, help="measuring time of each (default: 15)")
     parser.add_argument("--launches", type=positive_int, default=2, help="of each process (default: 2)")
     parser.add_argument("--folder", type=Path, default=Path("build/htdemucs"), help="of the exported bundles")
+    this = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86"
+    parser.add_argument("--target", choices=("arm64", "x86"), default=this, help="of int8 (default: this machine)")
+    parser.add_argument("--segment", type=positive_float, default=7.8, metavar="SECONDS", help="default: 7.8")
+    parser.add_argument("--export", action="store_true", help="make the bundles and measure nothing")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="the report as JSON")
     args = parser.parse_args(argv)
 
@@ -228,7 +233,11 @@ def main(argv: list[str] | None = None) -> int:
         enter_workbench(NAME)
         from edge.models.htdemucs import HTDemucsConfig
 
-        found = run(args.folder, args.threads, args.seconds, args.launches, HTDemucsConfig())
+        config = HTDemucsConfig(segment=Fraction(str(args.segment)))
+        if args.export:
+            print(*(bundle.path for bundle in export(args.folder, config, args.target)), sep="\n")
+            return
+        found = run(args.folder, args.threads, args.seconds, args.launches, config, args.target)
         if args.output:
             write_json(found, args.output)
         print(columns(rows(found)))

@@ -14,17 +14,15 @@ def test_measures_all_beside_the_demucs_package(tmp_path):
     from edge.models.htdemucs import HTDemucsConfig
 
     small = HTDemucsConfig(channels=16, bottom_channels=64, t_layers=2, t_heads=4, dconv_comp=4, segment=Fraction(1))
-    found = htdemucs.run(tmp_path, threads=1, seconds=0.5, launches=1, config=small)
+    found = htdemucs.run(tmp_path, threads=1, seconds=0.5, launches=1, config=small, cpu="x86")
     rival = found["rivals"][htdemucs.PACKAGE]
     assert len(rival["seconds_rounds"]) == found["settings"]["rounds"] and rival["parameters"] > 0
     names = [htdemucs.case_name(r) for r in found["results"]]
-    assert names == [f"htdemucs-{p} {b}" for p in ("unpruned", "pruned") for b in ("onnx", "executorch")]
+    assert [(r["prune_ratio"], r["precision"]) for r in found["results"][::2]] == htdemucs.VARIANTS
+    assert len(set(names)) == 6 and all(name.split()[1] in ("onnx", "executorch") for name in names)
     assert list(rival["speedup"]) == names
     assert all(r["low"] <= r["value"] <= r["high"] for r in rival["speedup"].values())
-    assert len(htdemucs.rows(found)) == 6
+    assert len(htdemucs.rows(found)) == 8
     lines = htdemucs.above_floor(found)
     assert "convolution" in lines[0] and "XNNPACK" in lines[1]
     assert "demucs package" in full_size(found)
-    other = HTDemucsConfig(channels=8, bottom_channels=64, t_layers=2, t_heads=4, dconv_comp=4, segment=Fraction(1))
-    with pytest.raises(htdemucs.EdgeError, match="another network"):
-        htdemucs.run(tmp_path, threads=1, seconds=0.1, launches=1, config=other)
