@@ -119,6 +119,14 @@ def _other(package: str, intro: str) -> Callable[[dict[str, Any]], str]:
 
 _PEERS = "Other systems in the same run, each in a process of its own, by `python -m edge.benchmarks.peers run`."
 _ARM = "Counted on an emulated core by `python -m edge.benchmarks.arm`; what the figures mean is in [arm.md](arm.md)."
+_ARM_FULL = """\
+Pruned by half, random weights, segments of 1 s. Counted by
+
+```sh
+python -m edge.benchmarks.htdemucs --export --target arm64 --segment 1 --folder build/htdemucs-arm64
+python -m edge.benchmarks.arm build/htdemucs-arm64/htdemucs-p50-{fp32,int8-arm64} --cpu cortex-a76 i8mm \\
+    --arm build/arm/arm-python --json docs/results/arm_htdemucs.json
+```"""
 
 
 SECTIONS: list[tuple[str, str, Callable[[dict[str, Any]], str]]] = [
@@ -126,6 +134,7 @@ SECTIONS: list[tuple[str, str, Callable[[dict[str, Any]], str]]] = [
     ("htdemucs.json", "HT Demucs in full size", full_size),
     ("peers.json", "Beside other systems", _other("peers", _PEERS)),
     ("arm.json", "Instructions on ARM64", _other("arm", _ARM)),
+    ("arm_htdemucs.json", "Instructions of HT Demucs in full size", _other("arm", _ARM_FULL)),
     ("hot_paths.json", "The pipeline's own hot paths", paths),
 ]
 

@@ -7,7 +7,7 @@ to build/htdemucs/, which takes minutes, and again only when code or tools have 
 segment of 7.8 s with the same number of threads. What the graphs cost elsewhere, another command measures:
 
     python -m edge.benchmarks.htdemucs --export --target arm64 --segment 1 --folder build/htdemucs-arm64
-    python -m edge.benchmarks.arm build/htdemucs-arm64/*-{fp32,arm64} --cpu cortex-a76 --arm build/arm/arm-python
+    python -m edge.benchmarks.arm build/htdemucs-arm64/htdemucs-p50-{fp32,int8-arm64} --arm build/arm/arm-python
 """
 
 from __future__ import annotations
