@@ -10,7 +10,7 @@ from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
     get_symmetric_quantization_config,
 )
 from torch import nn
-from torchao.quantization.pt2e.observer import MinMaxObserver, PerChannelMinMaxObserver
+from torchao.quantization.pt2e.observer import MinMaxObserver, PerChannelMinMaxObserver, PlaceholderObserver
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from torchao.quantization.pt2e.quantizer import ComposableQuantizer
 
@@ -51,8 +51,10 @@ def _config(dynamic: bool) -> QuantizationConfig:
     ranges are set from outside."""
     config = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=dynamic)
     weight = replace(config.weight, observer_or_fake_quant_ctr=PerChannelMinMaxObserver.with_args(eps=2**-24))
-    if dynamic:
-        return replace(config, weight=weight)
+    if dynamic:  # XNNPACK has no least scale where it rounds as it runs: the graph that is scanned must not have one
+        observer = PlaceholderObserver.with_args(eps=2**-40)
+        rounding = replace(config.input_activation, observer_or_fake_quant_ctr=observer)
+        return replace(config, weight=weight, input_activation=rounding)
     activation = replace(config.input_activation, observer_or_fake_quant_ctr=MinMaxObserver.with_args(eps=2**-16))
     return replace(config, weight=weight, input_activation=activation, output_activation=activation)
 

@@ -31,5 +31,5 @@ def lower(model: nn.Module, segment: int | None, target: Target) -> nn.Module:
         assert segment is not None
         return lower_htdemucs(model, segment, target)
     if isinstance(model, Enhancer):
-        return lower_enhancer(model)
+        return lower_enhancer(model, target)
     raise TypeError(f"cannot export {type(model).__name__}")

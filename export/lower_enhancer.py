@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edge.errors import InputError
+from edge.export.norms import Target
 from edge.models.causal import (
     CausalConv1d,
     DenseDilatedBlock,
@@ -210,13 +211,39 @@ class _TimeDecoder(nn.Module):
         return self.up1(y).reshape(1, hop), [conv1, conv2, mid, post]
 
 
+class _Synthesis(nn.Module):
+    """Spectrum, real and imaginary (1, bins), to a frame (1, window): the last layer, whose rounding is heard.
+
+    ONNX computes it in fp32. XNNPACK rounds what goes into it, and one scale for all bins drowns the weak ones above
+    SPLIT_HZ in the noise of the strong ones below: two Linears have a scale each.
+    """
+
+    SPLIT_HZ = 1000
+
+    def __init__(self, model: Enhancer, target: Target):
+        super().__init__()
+        config = model.config
+        weight = (model.synthesis.weight * config.mask_bound).unflatten(1, (2, config.bins))
+        self.split = round(self.SPLIT_HZ * config.window / config.sample_rate) if target != "onnx" else 0
+        self.low = _linear(weight[..., : self.split].flatten(1), None) if self.split else None
+        self.high = _linear(weight[..., self.split :].flatten(1), None)
+        self.high.compute_float = "last layer: noise of rounded activations would be heard"  # type: ignore[assignment]
+
+    def forward(self, real: Tensor, imag: Tensor) -> Tensor:
+        if self.low is None:
+            return self.high(torch.cat([real, imag], 1))
+        pairs = torch.cat([real, imag])
+        low, high = pairs[:, : self.split].reshape(1, -1), pairs[:, self.split :].reshape(1, -1)
+        return self.low(low) + self.high(high)
+
+
 class LoweredEnhancer(nn.Module):
     """One hop of an `Enhancer`: forward(audio (1, hop), *states) -> (enhanced (1, hop), *next states)."""
 
     energy_gain: Tensor
     weight_step: Tensor
 
-    def __init__(self, model: Enhancer):
+    def __init__(self, model: Enhancer, target: Target):
         super().__init__()
         self.config = config = model.config
         bins = self.bins = config.bins
@@ -233,8 +260,7 @@ class LoweredEnhancer(nn.Module):
         self.latent_norm = _Normalise(model.latent_norm, centred=False)
         self.latent = _after_affine(model.latent, model.latent_norm)
         self.mask = _linear(model.mask.weight, model.mask.bias)
-        self.synthesis = _linear(model.synthesis.weight * config.mask_bound, None)
-        self.synthesis.compute_float = "last layer: noise of rounded activations would be heard"  # type: ignore[assignment]
+        self.synthesis = _Synthesis(model, target)
         self.time_decoder = _TimeDecoder(model.time_decoder)
         self.register_buffer("energy_gain", torch.tensor([[(1 - self.decay) / LEVEL_UNIT**2, 0.0]]))
         self.register_buffer("weight_step", torch.tensor([[0.0, 1 - self.decay]]))
@@ -289,7 +315,7 @@ class LoweredEnhancer(nn.Module):
 
         mask = torch.tanh(self.mask(latent))
         mr, mi = mask[:, :bins], mask[:, bins:]
-        frame = self.synthesis(torch.cat([real * mr - imag * mi, real * mi + imag * mr], 1))
+        frame = self.synthesis(real * mr - imag * mi, real * mi + imag * mr)
         filtered = frame[:, :hop] + tail
         added, decoder = self.time_decoder(filtered * inverse, before * inverse, latent, *decoder)
         enhanced = filtered + added * gain
@@ -297,7 +323,7 @@ class LoweredEnhancer(nn.Module):
         return (enhanced, recent[:, hop:], level, dense, gru, *new_caches, frame[:, hop:], *decoder)
 
 
-def lower_enhancer(model: Enhancer) -> LoweredEnhancer:
+def lower_enhancer(model: Enhancer, target: Target) -> LoweredEnhancer:
     """Lower a causal enhancer of any widths to one hop at batch 1, ready for `torch.export`.
 
     Raises:
@@ -309,4 +335,4 @@ def lower_enhancer(model: Enhancer) -> LoweredEnhancer:
         if not math.isfinite(parameter.detach().abs().sum().item()):
             raise InputError("the enhancer's weights hold NaN or Inf: load an intact checkpoint")
     with torch.no_grad():
-        return LoweredEnhancer(model).eval()
+        return LoweredEnhancer(model, target).eval()

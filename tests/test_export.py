@@ -22,8 +22,9 @@ from edge.errors import EdgeError, InputError
 from edge.export import pipeline
 from edge.export.graph import build_graph
 from edge.export.lower import lower
+from edge.export.lower_enhancer import _Synthesis
 from edge.export.pipeline import ExportOptions, check_options, export_network
-from edge.models.enhancer import Enhancer
+from edge.models.enhancer import Enhancer, EnhancerConfig
 from edge.models.htdemucs import HTDemucs, HTDemucsConfig
 from edge.runtime.golden import check_golden
 from edge.runtime.graphs import load_graph
@@ -151,6 +152,28 @@ def test_executorch_int8_stays_on_the_layers_asked_for():
         assert source.target in _WEIGHTED or all(user.target in _WEIGHTED for user in node.users)
     with torch.inference_mode():
         assert snr_db(lowered(audio).numpy(), quantized(audio).numpy()) > 20
+
+
+@pytest.mark.parametrize("level", [1.0, 1e-4])
+def test_executorch_int8_keeps_weak_high_bins_beside_strong_low_ones(level):
+    """60 dB apart, as in speech: with one scale for both, the high ones would be rounded to nothing."""
+    from edge.compression.int8_executorch import quantize_pt2e
+
+    config = EnhancerConfig()
+    synthesis = _Synthesis(Enhancer(config), "executorch").eval()
+    generator = torch.Generator().manual_seed(0)
+    real, imag = (level * torch.randn(1, config.bins, generator=generator) for _ in range(2))
+    strong = torch.arange(config.bins) < synthesis.split
+    real, imag = (torch.where(strong, part, 1e-3 * part) for part in (real, imag))
+    planned = plan_precision(synthesis, "int8", "executorch", "arm64", (real, imag))
+    assert {layer.precision for layer in planned} == {"int8-dynamic"}
+    quantized, _ = quantize_pt2e(synthesis, planned, (real, imag))
+
+    def weak(module):  # what the high bins add
+        with torch.inference_mode():
+            return (module(real, imag) - module(real * strong, imag * strong)).numpy()
+
+    assert snr_db(weak(synthesis), weak(quantized)) > 30
 
 
 def test_segment_option_and_states(tmp_path):

@@ -72,10 +72,11 @@ def prune_evenly(net: Enhancer, keep: float) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("target", ["onnx", "executorch"])
 @pytest.mark.parametrize("config", [EnhancerConfig(), SMALL], ids=["full", "small"])
-def test_streaming_the_lowered_network_equals_offline(config):
+def test_streaming_the_lowered_network_equals_offline(config, target):
     net = network(config)
-    lowered = lower_enhancer(net)
+    lowered = lower_enhancer(net, target)
     audio = noise(120 * config.hop)
     out = stream(lowered, list(lowered.init_state().values()), audio, config.hop)
     torch.testing.assert_close(out, net(audio)[0], atol=1e-5, rtol=0)
@@ -92,8 +93,9 @@ def test_streaming_the_lowered_network_equals_offline(config):
     time_channels=st.tuples(st.integers(1, 9), st.integers(1, 13)),
     window=st.integers(2, 20),
     layers=st.integers(1, 3),
+    target=st.sampled_from(["onnx", "executorch"]),
 )
-def test_any_widths_lower_exactly(channels, growth, gru, head_dim, latent, time_channels, window, layers):
+def test_any_widths_lower_exactly(channels, growth, gru, head_dim, latent, time_channels, window, layers, target):
     config = EnhancerConfig(
         channels=channels,
         growth=growth,
@@ -107,7 +109,7 @@ def test_any_widths_lower_exactly(channels, growth, gru, head_dim, latent, time_
         ffn=11,
     )
     net = network(config)
-    lowered = lower_enhancer(net)
+    lowered = lower_enhancer(net, target)
     audio = noise(30 * config.hop)
     out = stream(lowered, list(lowered.init_state().values()), audio, config.hop)
     torch.testing.assert_close(out, net(audio)[0], atol=1e-5, rtol=1e-4)
@@ -115,14 +117,14 @@ def test_any_widths_lower_exactly(channels, growth, gru, head_dim, latent, time_
 
 def test_states_have_the_models_names_and_sizes():
     net = network(SMALL)
-    ours, theirs = lower_enhancer(net).init_state(), net.init_state()
+    ours, theirs = lower_enhancer(net, "onnx").init_state(), net.init_state()
     assert list(ours) == list(theirs)
     assert [v.numel() for v in ours.values()] == [v.numel() for v in theirs.values()]
 
 
 def test_every_weight_is_a_linears():
     net = network(SMALL)
-    lowered = lower_enhancer(net)
+    lowered = lower_enhancer(net, "onnx")
     linears = [m for m in lowered.modules() if isinstance(m, nn.Linear)]
     assert sum(p.numel() for p in lowered.parameters()) == sum(p.numel() for m in linears for p in m.parameters())
     assert not any(p.requires_grad for p in lowered.parameters())
@@ -148,19 +150,19 @@ def test_pruned_networks_run_reload_and_lower(bidirectional, keep):
     audio = noise(40 * config.hop)
     assert torch.equal(again(audio)[0], net(audio)[0])
     if not bidirectional:
-        lowered = lower_enhancer(net)
+        lowered = lower_enhancer(net, "onnx")
         out = stream(lowered, list(lowered.init_state().values()), audio, config.hop)
         torch.testing.assert_close(out, net(audio)[0], atol=1e-5, rtol=0)
 
 
 def test_what_cannot_be_lowered_is_refused():
     with pytest.raises(InputError, match="bidirectional"):
-        lower_enhancer(Enhancer(EnhancerConfig(bidirectional=True)))
+        lower_enhancer(Enhancer(EnhancerConfig(bidirectional=True)), "onnx")
     net = network(SMALL)
     with torch.no_grad():
         net.latent.weight[0, 0] = float("nan")
     with pytest.raises(InputError, match="NaN"):
-        lower_enhancer(net)
+        lower_enhancer(net, "onnx")
 
 
 @torch.no_grad()
@@ -168,7 +170,7 @@ def test_onnx_runtime_streams_the_same(tmp_path):
     pytest.importorskip("onnxscript")
     ort = pytest.importorskip("onnxruntime")
     net = network(SMALL)
-    lowered = lower_enhancer(net)
+    lowered = lower_enhancer(net, "onnx")
     states = lowered.init_state()
     names = ["audio", *states]
     torch.onnx.export(
@@ -201,7 +203,7 @@ def test_executorch_delegates_all_and_streams_the_same():
     from executorch.runtime import Runtime
 
     net = network(replace(SMALL, tat_layers=1, dilations=(1, 2)))
-    lowered = lower_enhancer(net)
+    lowered = lower_enhancer(net, "onnx")
     states = list(lowered.init_state().values())
     exported = torch.export.export(lowered, (torch.zeros(1, SMALL.hop), *states))
     edge = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
