@@ -4,10 +4,8 @@
 
 Speed does not depend on the weights' values, so they are random (and no licence matters). The graphs are exported
 to build/htdemucs/, which takes minutes, and again only when code or tools have changed; every case works on one
-segment of 7.8 s with the same number of threads. What the graphs cost elsewhere, another command measures:
-
-    python -m edge.benchmarks.htdemucs --export --target arm64 --segment 1 --folder build/htdemucs-arm64
-    python -m edge.benchmarks.arm build/htdemucs-arm64/htdemucs-p50-{fp32,int8-arm64} --arm build/arm/arm-python
+segment of 7.8 s with the same number of threads. With --export it only makes the bundles, as docs/benchmarks.md does
+for edge.benchmarks.arm.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ class ResidualBranch(nn.Module):
         self.power = pointwise(_wider(root) * root_factor, shift * root_factor, NORM)
         self.eps = factor * norm2.eps
         self.total = pointwise(torch.ones(1, hidden), factor * rest[None] + self.eps, NORM)
-        self.mean = pointwise(_wider(weight.mean(0)[None]) * root_factor, torch.zeros(1), NORM)
+        self.mean = pointwise(_wider(weight.mean(0)[None]) * root_factor, keep_float=NORM)
         last = (torch.arange(hidden + 2) == hidden + 1).float()
         self.spread = pointwise(last[:, None], 1 - last, NORM)  # the last of the two channels gets the mean
 

@@ -22,7 +22,6 @@ from edge.errors import EdgeError, InputError
 from edge.export import pipeline
 from edge.export.graph import build_graph
 from edge.export.lower import lower
-from edge.export.lower_enhancer import _Synthesis
 from edge.export.pipeline import ExportOptions, check_options, export_network
 from edge.models.enhancer import Enhancer, EnhancerConfig
 from edge.models.htdemucs import HTDemucs, HTDemucsConfig
@@ -160,7 +159,7 @@ def test_executorch_int8_keeps_weak_high_bins_beside_strong_low_ones(level):
     from edge.compression.int8_executorch import quantize_pt2e
 
     config = EnhancerConfig()
-    synthesis = _Synthesis(Enhancer(config), "executorch").eval()
+    synthesis = lower(Enhancer(config), None, "executorch").synthesis
     generator = torch.Generator().manual_seed(0)
     real, imag = (level * torch.randn(1, config.bins, generator=generator) for _ in range(2))
     strong = torch.arange(config.bins) < synthesis.split

@@ -203,7 +203,7 @@ def test_executorch_delegates_all_and_streams_the_same():
     from executorch.runtime import Runtime
 
     net = network(replace(SMALL, tat_layers=1, dilations=(1, 2)))
-    lowered = lower_enhancer(net, "onnx")
+    lowered = lower_enhancer(net, "executorch")
     states = list(lowered.init_state().values())
     exported = torch.export.export(lowered, (torch.zeros(1, SMALL.hop), *states))
     edge = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
