@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.cli.live import Mixer
+from edge.runtime.guard import Counts
 from edge.runtime.live import LiveEngine
 from edge.runtime.ring import Ring
 from edge.runtime.session import open_session
@@ -19,20 +20,21 @@ class Inverter:
     """A session that gives -x in hops, `latency` samples late: dry and wet can be told apart at every position."""
 
     sample_rate = RATE
+    shape_in = shape_out = ()
 
     def __init__(self, hop: int, latency: int):
-        self.latency_samples, self._hop = latency, hop
+        self.latency_samples, self.hop, self.counts = latency, hop, Counts()
         self.resets = 0
         self.reset()
 
     def reset(self):
-        self._kept, self._owed, self._skip = np.zeros(0, np.float32), 0, self.latency_samples - self._hop
+        self._kept, self._owed, self._skip = np.zeros(0, np.float32), 0, self.latency_samples - self.hop
         self.resets += 1
 
     def process(self, samples):
         self._kept = np.concatenate([self._kept, samples])
         self._owed += len(samples)
-        ready = max(0, self._owed // self._hop * self._hop - self._skip - (self._owed - len(self._kept)))
+        ready = max(0, self._owed // self.hop * self.hop - self._skip - (self._owed - len(self._kept)))
         out, self._kept = -self._kept[:ready], self._kept[ready:]
         return out
 
@@ -102,7 +104,7 @@ BLOCKS = st.integers(1, 50)
 @given(block=BLOCKS, hop=st.integers(1, 80), extra=st.integers(0, 60), count=st.integers(1, 60))
 def test_a_worker_in_time_is_heard_whole(block, hop, extra, count):
     """One block of time for the worker, as the delay promises: model + two blocks from end to end."""
-    engine = LiveEngine(Inverter(hop, hop + extra), RATE, block, hop=hop)
+    engine = LiveEngine(Inverter(hop, hop + extra), RATE, block)
     engine.start()
     assert engine.round_trip == hop + extra + 2 * block
     played = []
@@ -127,7 +129,7 @@ def test_a_worker_in_time_is_heard_whole(block, hop, extra, count):
     work=st.lists(st.integers(0, 4), min_size=5, max_size=120),
 )
 def test_late_results_are_replaced_and_counted_and_nothing_shifts(block, hop, extra, work):
-    engine = LiveEngine(Inverter(hop, hop + extra), RATE, block, hop=hop)
+    engine = LiveEngine(Inverter(hop, hop + extra), RATE, block)
     engine.start()
     fade, played, late = engine._fade, [], []
     for k, steps in enumerate(work):
@@ -160,7 +162,7 @@ def test_going_dry_and_back_makes_no_step():
     rate, block = 16000, 160
     session = Inverter(160, 320)
     session.sample_rate = rate
-    engine = LiveEngine(session, rate, block, hop=160)
+    engine = LiveEngine(session, rate, block)
     engine.start()
     played = []
     for k in range(60):
@@ -179,7 +181,7 @@ def test_going_dry_and_back_makes_no_step():
 
 def test_a_worker_far_behind_starts_again_at_the_present():
     session = Inverter(10, 20)
-    engine = LiveEngine(session, RATE, 10, hop=10)
+    engine = LiveEngine(session, RATE, 10)
     engine.start()
     out = np.empty((10, 1), np.float32)
     for k in range(1000):
@@ -193,7 +195,7 @@ def test_a_worker_far_behind_starts_again_at_the_present():
 
 
 def test_two_blocks_at_a_time_are_one_block_of_twice_the_size():
-    engine = LiveEngine(Inverter(10, 20), RATE, 10, hop=10)
+    engine = LiveEngine(Inverter(10, 20), RATE, 10)
     engine.start(burst=2)
     assert engine.round_trip == 20 + 2 * 20
     played = []
@@ -217,7 +219,7 @@ def test_device_rates_keep_the_alignment(enhancer_bundle, rate, block_ms):
 
     session = open_session(enhancer_bundle, "onnx")
     block = round(block_ms / 1000 * rate)
-    engine = LiveEngine(session, rate, block, hop=enhancer_bundle.manifest.hop)
+    engine = LiveEngine(session, rate, block)
     engine.start()
     tone = (0.5 * np.sin(2 * np.pi * 440 * np.arange(2 * rate // block * block) / rate)).astype(np.float32)
     played = []
@@ -237,7 +239,7 @@ def test_device_rates_keep_the_alignment(enhancer_bundle, rate, block_ms):
 
 def test_sources_are_mixed_by_their_gains(separator_bundle):
     session = open_session(separator_bundle, "onnx", latency=0.1)
-    engine = LiveEngine(session, 44100, 441, 2, 4, 2, hop=session.plan.hop, compute=session.plan.hop)
+    engine = LiveEngine(session, 44100, 441, outputs=2, compute=session.hop)
     engine.start()
     audio = (0.1 * np.random.default_rng(0).standard_normal((441 * 100, 2))).astype(np.float32)
     played = []
@@ -279,6 +281,25 @@ def test_the_callback_allocates_nothing_in_steady_state():
     peak = tracemalloc.get_traced_memory()[1] - before
     tracemalloc.stop()
     assert peak < 2000  # a few numbers and views, gone at once
+
+
+def test_fades_allocate_nothing_of_a_blocks_size():
+    import tracemalloc
+
+    engine = LiveEngine(Inverter(4000, 4000), RATE, 4000)
+    engine.start()
+    captured, out = np.ones((4000, 1), np.float32), np.zeros((4000, 1), np.float32)
+    engine.callback(captured, out)
+    tracemalloc.start()
+    before, counted = tracemalloc.get_traced_memory()[0], 0
+    for k in range(20):  # late all the time; changing gains, bypassed and not
+        engine.bypass = k % 4 == 0
+        engine._gains = engine._gains.copy()
+        tracemalloc.reset_peak()
+        engine.callback(captured, out)
+        counted = max(counted, tracemalloc.get_traced_memory()[1] - before)
+    tracemalloc.stop()
+    assert counted < 6000  # views and numbers; a block is 16000 bytes
 
 
 def test_keys():

@@ -202,8 +202,8 @@ def test_a_pause_is_heard_as_five_hops(enhancer_bundle, before, pause, after, si
     raw = np.concatenate(raw)[HOP:]
     np.testing.assert_array_equal(out[: before * HOP], raw[: before * HOP])
     np.testing.assert_array_equal(out[(before + pause) * HOP :], raw[(before + kept) * HOP :])
-    assert stream.inferences == before + kept + after + 1
-    assert stream.hops == before + pause + after + 1
+    assert stream.counts.inferences == before + kept + after + 1
+    assert stream.counts.hops == before + pause + after + 1
 
 
 def test_what_a_model_leaves_in_a_pause_fades_out_and_in(enhancer_bundle):
@@ -226,7 +226,7 @@ def test_what_a_model_leaves_in_a_pause_fades_out_and_in(enhancer_bundle):
 def test_denormals_are_silence(enhancer_bundle):
     stream = EnhancerStream(enhancer_bundle.manifest, load_graph(enhancer_bundle, "onnx"))
     out = stream.process(np.full(100 * HOP, 1e-40, np.float32))
-    assert stream.inferences == SILENT_HOPS and stream.bad_inputs == 0
+    assert stream.counts.inferences == SILENT_HOPS and stream.counts.bad_inputs == 0
     assert not out[SILENT_HOPS * HOP :].any() and np.isfinite(out).all()
 
 
@@ -259,21 +259,57 @@ def test_faulty_samples_are_zeroed_and_counted(enhancer_bundle, separator_bundle
     clean[500:503] = 0
     out = np.concatenate([enhancer.process(audio), enhancer.flush()])
     np.testing.assert_array_equal(out, 0.5 * clean)
-    assert enhancer.bad_inputs == 3
+    assert enhancer.counts.bad_inputs == 3
     separator = open_session(separator_bundle, "onnx")
     both = noise(2, 3 * SEGMENT)
     both[1, 5000:5007] = value
     stems = np.concatenate([separator.process(both), separator.flush()], axis=-1)
     both[1, 5000:5007] = 0
     np.testing.assert_allclose(stems, GAINS[:, None, None] * both, atol=1e-5)
-    assert separator.bad_inputs == 7
+    assert separator.counts.bad_inputs == 7
 
 
 def test_loud_but_real_samples_pass(enhancer_bundle):
     session = open_session(enhancer_bundle, "onnx")
     audio = 5000 * np.sign(noise(3 * HOP))
     np.testing.assert_array_equal(np.concatenate([session.process(audio), session.flush()]), 0.5 * audio)
-    assert session.bad_inputs == 0
+    assert session.counts.bad_inputs == 0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_the_file_form_is_guarded_too(separator_bundle, value):
+    """The stems are those of the recording with zeros in place of its faults."""
+    audio = noise(2, 3 * SEGMENT)
+    audio[1, 5000:5007] = value
+    clean = np.where(np.abs(audio) < 1e4, audio, 0)
+    session = Separator(separator_bundle.manifest, load_graph(separator_bundle, "onnx"), 0.0, 0.1)
+    stems = np.concatenate([session.process(audio), session.flush()], axis=-1)
+    np.testing.assert_allclose(stems, GAINS[:, None, None] * clean, atol=1e-5)
+    assert session.counts.bad_inputs == 7 and session.counts.bad_outputs == 0
+
+
+def test_segments_for_which_the_separator_gives_nan_are_silent(separator_bundle):
+    manifest, graph = separator_bundle.manifest, load_graph(separator_bundle, "onnx")
+    calls = []
+
+    def broken(arrays):
+        calls.append(1)
+        stems = graph(arrays)[0]
+        stems[0, 1, 0, 7] = np.nan if len(calls) == 3 else stems[0, 1, 0, 7]
+        return [stems]
+
+    audio = noise(2, 6 * manifest.hop)
+    for session in (
+        Separator(manifest, broken, 0.0, 0.1),
+        LowLatencySeparator(manifest, broken, latency_plan(manifest)),
+    ):
+        calls.clear()
+        stems = np.concatenate([session.process(audio), session.flush()], axis=-1)
+        assert session.counts.bad_outputs == 1 and np.isfinite(stems).all()
+        silent = np.abs(stems).max(axis=(0, 1)) < 1e-7
+        assert silent.sum() >= manifest.hop // 4  # what no other segment covers
+        end = slice(-manifest.hop, None)
+        np.testing.assert_allclose(stems[..., end], GAINS[:, None, None] * audio[:, end], atol=1e-5)
 
 
 def test_a_model_that_gives_nan_recovers(enhancer_bundle):
@@ -288,7 +324,7 @@ def test_a_model_that_gives_nan_recovers(enhancer_bundle):
     session = EnhancerStream(enhancer_bundle.manifest, graph)
     audio = noise(6 * HOP)
     out = np.concatenate([session.process(audio), session.flush()])
-    assert session.bad_outputs == 1 and len(out) == len(audio)
+    assert session.counts.bad_outputs == 1 and len(out) == len(audio)
     np.testing.assert_array_equal(out[: 1 * HOP], 0.5 * audio[:HOP])
     assert not out[HOP : 3 * HOP].any()
     np.testing.assert_array_equal(out[3 * HOP :], 0.5 * audio[3 * HOP :])

@@ -60,7 +60,7 @@ def measure_latencies(
     for latency in [None, *latencies]:
         session = new_session(bundle, graph, latency, None if latency else statistics)
         plan = session.plan if isinstance(session, LowLatencySeparator) else None
-        hop = plan.hop if plan else manifest.hop
+        hop = session.hop
         estimate, seconds = _timed(session, mix, hop)
         lookahead = plan.lookahead / manifest.sample_rate if plan else None
         quality = float(np.mean([sdr(one, other) for one, other in zip(stems, estimate, strict=True)]))

@@ -12,17 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.audio import AudioReader, Resampler
+from edge.audio import AudioReader
 from edge.bundle import Bundle
 from edge.cli.keys import key_presses
 from edge.errors import InputError
 from edge.outputs import output_folder
+from edge.runtime.chain import statistics_of
 from edge.runtime.devices import DeviceStream, choose_rate, parse_device
 from edge.runtime.graphs import LoadedGraph, load_graph
 from edge.runtime.live import LiveEngine
-from edge.runtime.lowlatency import LowLatencySeparator
 from edge.runtime.session import Session, new_session
-from edge.runtime.streams import Statistics
 from edge.runtime.worker import FileSource, Recorder, Worker
 
 DEFAULT_LATENCY = 1.0  # seconds, of separation from a device
@@ -120,10 +119,7 @@ def run_live(bundle: Bundle, options: LiveOptions, as_json: bool = False) -> Non
             session,
             rate,
             max(16, round(options.block / 1000 * rate)),
-            manifest.channels,
-            len(manifest.sources),
             played,
-            session.plan.hop if isinstance(session, LowLatencySeparator) else manifest.hop,
             allowance,
             captures=reader is None,
         )
@@ -143,7 +139,8 @@ def run_live(bundle: Bundle, options: LiveOptions, as_json: bool = False) -> Non
 def _session(bundle: Bundle, graph: LoadedGraph, options: LiveOptions, reader: AudioReader | None) -> Session:
     separates = bundle.manifest.task == "separate"
     if reader is not None and separates and options.latency is None:
-        return new_session(bundle, graph, statistics=_statistics(bundle, reader), consistent=True)
+        statistics = statistics_of(reader, bundle.manifest.sample_rate, bundle.manifest.channels)
+        return new_session(bundle, graph, statistics=statistics, consistent=True)
     latency = options.latency
     if separates and latency is None:
         assert bundle.manifest.segment is not None
@@ -151,27 +148,16 @@ def _session(bundle: Bundle, graph: LoadedGraph, options: LiveOptions, reader: A
     return new_session(bundle, graph, latency, consistent=separates)
 
 
-def _statistics(bundle: Bundle, reader: AudioReader) -> Statistics:
-    statistics = Statistics()
-    resampler = Resampler(reader.sample_rate, bundle.manifest.sample_rate, reader.channels)
-    for block in reader.blocks():
-        statistics.update(resampler.process(block))
-    statistics.update(resampler.flush())
-    return statistics
-
-
 def _warm_up(session: Session) -> None:
-    """The first inference takes longer than all others."""
-    _time_hops(session, 1)
+    """The first inference takes longer than all others; the session is reset."""
+    session.process(_noise(session, session.latency_samples))
+    session.reset()
 
 
 def _time_hops(session: Session, hops: int) -> list[float]:
     """Seconds of each of `hops` inferences on noise; the session is reset."""
-    rng, seconds = np.random.default_rng(0), []
-    manifest_hop = session.plan.hop if isinstance(session, LowLatencySeparator) else session.latency_samples
-    shape = (manifest_hop,) if session.flush().ndim == 1 else (2, manifest_hop)
+    seconds, noise = [], _noise(session, session.hop)
     for _ in range(hops):
-        noise = 0.1 * rng.standard_normal(shape, dtype=np.float32)
         started = time.perf_counter()
         session.process(noise)
         seconds.append(time.perf_counter() - started)
@@ -179,11 +165,14 @@ def _time_hops(session: Session, hops: int) -> list[float]:
     return seconds
 
 
+def _noise(session: Session, samples: int) -> np.ndarray:
+    return 0.1 * np.random.default_rng(0).standard_normal((*session.shape_in, samples), dtype=np.float32)
+
+
 def _compute_frames(session: Session, options: LiveOptions, rate: int) -> int:
     """Device frames that one inference of low-latency separation may take: half as much again as measured here."""
-    assert isinstance(session, LowLatencySeparator)
     seconds = float(np.median(_time_hops(session, 4)[1:]))
-    hop = session.plan.hop / session.sample_rate
+    hop = session.hop / session.sample_rate
     rtf = seconds / hop
     advice = f"an inference takes {seconds:.2f} s on this machine and one is due every {hop:.2f} s (RTF {rtf:.2f})"
     if rtf >= 1:
@@ -331,8 +320,8 @@ class _Live:
             "work_seconds": engine.percentiles(),
             "late_share": engine.counts.late_share,
             **asdict(engine.counts),
-            "faulty_samples_in": getattr(session, "bad_inputs", 0),
-            "faulty_results": getattr(session, "bad_outputs", 0),
+            "faulty_samples_in": session.counts.bad_inputs,
+            "faulty_results": session.counts.bad_outputs,
             "record_lost_frames": self._recorder.lost if self._recorder else None,
         }
 

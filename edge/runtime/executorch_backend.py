@@ -87,19 +87,36 @@ class ExecutorchTorch:
         return Carried(manifest, self._run_tensors, self._tensor, lambda tensor: tensor.numpy())
 
 
-@contextlib.contextmanager
-def quiet_stderr() -> Iterator[None]:
+class _QuietStderr:
+    """Descriptor 2 belongs to the whole process: the first that wants it quiet swaps it, the last swaps it back."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._saved = threading.Lock(), 0, -1
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside > 1:
+                return
+            try:
+                self._saved = os.dup(2)
+            except OSError:  # closed: nothing to hide
+                return
+            with open(os.devnull, "wb") as sink:
+                os.dup2(sink.fileno(), 2)
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0 and self._saved >= 0:
+                os.dup2(self._saved, 2)
+                os.close(self._saved)
+                self._saved = -1
+
+
+_quiet_stderr = _QuietStderr()
+
+
+def quiet_stderr() -> contextlib.AbstractContextManager[None]:
     """Hide what native code prints on stderr (processor look-up, thread-pool notices), not exceptions."""
-    stderr = 2
-    try:
-        saved = os.dup(stderr)
-    except OSError:  # closed: nothing to hide
-        yield
-        return
-    try:
-        with open(os.devnull, "wb") as sink:
-            os.dup2(sink.fileno(), stderr)
-            yield
-    finally:
-        os.dup2(saved, stderr)
-        os.close(saved)
+    return _quiet_stderr

@@ -10,11 +10,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.audio import AudioReader, AudioWriter, Resampler, output_format
+from edge.audio import AudioReader, AudioWriter, output_format
 from edge.bundle import Bundle, Manifest
 from edge.errors import InputError
 from edge.outputs import output_file, output_folder
-from edge.runtime.chain import mapped, new_chain, refuse_bad_results
+from edge.runtime.chain import new_chain, refuse_bad_results, statistics_of
 from edge.runtime.graphs import LoadedGraph, load_graph
 from edge.runtime.streams import Statistics
 
@@ -115,15 +115,13 @@ def _stem_names(manifest: Manifest, options: FileOptions) -> list[str]:
 
 def _measured(reader: AudioReader, manifest: Manifest, progress: Progress) -> Statistics:
     """The first of two passes: the statistics of the whole track at the model's rate."""
-    statistics = Statistics()
     if 1 < reader.channels < manifest.channels:
-        return statistics  # refused by the chain
-    resampler = Resampler(reader.sample_rate, manifest.sample_rate, manifest.channels)
-    for block in reader.blocks():
-        statistics.update(resampler.process(mapped(block, manifest.channels)))
-        progress("measure", len(block), reader.frames)
-    statistics.update(resampler.flush())
-    return statistics
+        return Statistics()  # refused by the chain
+
+    def told(frames: int) -> None:
+        progress("measure", frames, reader.frames)
+
+    return statistics_of(reader, manifest.sample_rate, manifest.channels, told)
 
 
 def _process(

@@ -7,13 +7,14 @@ result that comes too late is not played at all.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from dataclasses import dataclass
 
 import numpy as np
 
-from edge.audio import Resampler
+from edge.runtime.converted import at_rate
 from edge.runtime.ring import Ring
 from edge.runtime.session import Session
 
@@ -44,9 +45,8 @@ class LiveCounts:
 class LiveEngine:
     """Connects a session with an audio callback.
 
-    channels: of the model's input. sources: stems a frame has (1: enhancer). outputs: channels played. hop: of the
-    model, by which late results are counted. compute: frames by which a result may come later than its input allows
-    (0: within one block, which the delay always leaves). captures: False where the worker reads a file.
+    rate, block: of the device. outputs: channels played. compute: frames by which a result may come later than its
+    input allows (0: within one block, which the delay always leaves). captures: False where the worker reads a file.
     Nothing but silence is played before `start`.
     """
 
@@ -55,36 +55,37 @@ class LiveEngine:
         session: Session,
         rate: int,
         block: int,
-        channels: int = 1,
-        sources: int = 1,
         outputs: int = 1,
-        hop: int | None = None,
         compute: int = 0,
         captures: bool = True,
     ):
-        self.session, self.rate, self.block = session, rate, block
-        self.channels, self.sources, self.outputs = channels, sources, outputs
+        self.session, self.rate, self.block, self.outputs = session, rate, block, outputs
+        self._converted = at_rate(session, rate, block)
+        channels = self.channels = math.prod(session.shape_in)
+        results = math.prod(session.shape_out)
+        sources = results // channels
         self.counts = LiveCounts()
         self.bypass = False
-        self.conversion = 0 if rate == session.sample_rate else _conversion_lag(session, rate, block)
         model = -(-session.latency_samples * rate // session.sample_rate)
+        self.conversion = max(0, self._converted.latency_samples - model)
         self.burst = 1
         self.delay = model + self.conversion + block + compute if captures else 0
-        self._model_hop = (hop or session.latency_samples) * rate / session.sample_rate
+        self._model_hop = session.hop * rate / session.sample_rate
         self._captures = captures
         self.capacity = 2 * (self.delay or model) + round((BEHIND_SECONDS + 2) * rate)
         self.captured = Ring(self.capacity, channels)
         self.played = Ring(self.capacity, outputs)  # as it went to the device, by position
-        self._wet = Ring(self.capacity, sources * channels)
+        self._wet = Ring(self.capacity, results)
         self._chunk = np.zeros((block, channels), np.float32)
-        self._wet_block = np.zeros((block, sources * channels), np.float32)
+        self._wet_block = np.zeros((block, results), np.float32)
         self._dry_block = np.zeros((block, channels), np.float32)
-        self._spare = np.zeros((block, outputs), np.float32)
+        self._mixed = np.zeros((block, outputs), np.float32)  # the other side of a fade
+        self._weight, self._ramp = np.zeros((2, block, 1), np.float32)
         self._fade = min(max(1, round(FADE_SECONDS * rate)), block)
-        self._steps = np.arange(block, dtype=np.float32)
+        self._steps = np.arange(block, dtype=np.float32)[:, None]
         self._decay = np.zeros((block, 1), np.float32)
         self._decay[: self._fade, 0] = np.linspace(1, 0, self._fade, endpoint=False)
-        self._rise = np.minimum(1, (self._steps[:, None] + 1) / self._fade)
+        self._rise = np.minimum(1, (self._steps + 1) / self._fade)
         spread = np.eye(channels, outputs, dtype=np.float32) if channels > 1 else np.ones((1, outputs), np.float32)
         if channels > 1 and outputs == 1:
             spread = np.full((channels, 1), 1 / channels, np.float32)
@@ -99,7 +100,6 @@ class LiveEngine:
 
     def restart(self) -> None:
         """Start at position 0 (while neither callback nor worker runs); the counts go on."""
-        self.session.reset()
         self.position = 0  # of the next block to be captured
         self.total: int | None = None  # frames in all, once a file has ended
         self.started = False
@@ -108,7 +108,7 @@ class LiveEngine:
         self.played.clear(-self.delay, -self.delay)
         self._begin(0)
         self._wetness = 1.0
-        self._last = np.zeros((1, self.outputs), np.float32)
+        self._last, self._jump = np.zeros((2, 1, self.outputs), np.float32)
         self._last_late_hop = -1
 
     def start(self, burst: int = 1) -> None:
@@ -194,20 +194,29 @@ class LiveEngine:
         self, out: np.ndarray, wet: np.ndarray, dry: np.ndarray, have: int, gains: np.ndarray, target: float
     ) -> None:
         """Fade between dry and wet, and between gains; `wet` ends after `have` frames."""
-        count, steps = len(out), self._steps[: len(out), None]
+        count = len(out)
+        other, weight, ramp = self._mixed[:count], self._weight[:count], self._ramp[:count]
         np.matmul(wet, gains, out=out)
         if gains is not self._gains_now:
-            old = np.matmul(wet, self._gains_now)
-            out[:] = old + self._rise[:count] * (out - old)
+            np.matmul(wet, self._gains_now, out=other)
+            _blend(out, other, self._rise[:count])
             self._gains_now = gains
-        direction = np.sign(target - self._wetness)
-        weight = np.clip(self._wetness + direction * (steps + 1) / self._fade, 0, 1)
+        direction = float(np.sign(target - self._wetness))
+        np.add(self._steps[:count], 1, out=weight)
+        weight *= direction / self._fade
+        weight += self._wetness
+        np.clip(weight, 0, 1, out=weight)
         if have < count:
-            weight = np.minimum(weight, np.clip((have - steps) / self._fade, 0, 1))
-        plain = np.matmul(dry, self._spread)
-        out[:] = plain + weight * (out - plain)
+            np.subtract(have, self._steps[:count], out=ramp)
+            ramp /= self._fade
+            np.clip(ramp, 0, 1, out=ramp)
+            np.minimum(weight, ramp, out=weight)
+        np.matmul(dry, self._spread, out=other)
+        _blend(out, other, weight)
         if abs(weight[0, 0] - self._wetness) > 1.5 / self._fade:  # the result ended with the block before
-            out += self._decay[:count] * (self._last - out[:1])
+            np.subtract(self._last, out[:1], out=self._jump)
+            np.multiply(self._decay[:count], self._jump, out=other)
+            out += other
         self._wetness = float(weight[-1, 0])
 
     def _count_late(self, start: int, end: int) -> None:
@@ -240,7 +249,7 @@ class LiveEngine:
             self.counts.skips += 1
             return True
         started = time.perf_counter()
-        self._wet.write(self._up.process(self._through(self._down.process(self._chunk[:count]))))
+        self._wet.write(_frames(self._converted.process(self._samples(self._chunk[:count]))))
         seconds = time.perf_counter() - started
         self._taken += count
         self._times[self._runs % _TIMES] = seconds
@@ -251,12 +260,7 @@ class LiveEngine:
 
     def finish(self) -> None:
         """After the last frame of a file was worked on: the rest of the results."""
-        self._wet.write(self._up.process(self._through(self._down.flush())))
-        self._wet.write(self._up.process(self._frames(self.session.flush())))
-        self._wet.write(self._up.flush())
-        missing = self.captured.end - self._wet.end
-        if missing > 0:  # resampling there and back may round by a few samples
-            self._wet.write(np.zeros((missing, self._wet.channels), np.float32))
+        self._wet.write(_frames(self._converted.flush()))
         self.total, self.started = self.captured.end, True
 
     @property
@@ -266,34 +270,23 @@ class LiveEngine:
 
     def _begin(self, position: int) -> None:
         """Process from `position` on, from a fresh state; what lies before stays dry."""
+        self._converted.reset()
         if position:
-            self.session.reset()
             self._wet.clear(position, position)
         self._taken = position
-        self._down = Resampler(self.rate, self.session.sample_rate, self.channels)
-        self._up = Resampler(self.session.sample_rate, self.rate, self.sources * self.channels)
 
-    def _through(self, audio: np.ndarray) -> np.ndarray:
-        samples = audio[:, 0] if self.sources == 1 else audio.T
-        return self._frames(self.session.process(samples))
-
-    def _frames(self, result: np.ndarray) -> np.ndarray:
-        """(..., n) to (n, sources * channels)."""
-        return result.reshape(self.sources * self.channels, -1).T
+    def _samples(self, audio: np.ndarray) -> np.ndarray:
+        """(n, channels) as the session takes them."""
+        return audio.T.reshape(*self.session.shape_in, len(audio))
 
 
-def _conversion_lag(session: Session, rate: int, block: int) -> int:
-    """Frames at `rate` by which converting to the session's rate and back delays, at most, in blocks."""
-    model, fed, given, worst = session.latency_samples, 0, 0, 0
-    down, up = Resampler(rate, session.sample_rate, 1), Resampler(session.sample_rate, rate, 1)
-    zeros = np.zeros((block, 1), np.float32)
-    # `model` samples rest in the session; a second is many periods of any pair of rates
-    resting = model
-    while fed < rate + model * rate / session.sample_rate:
-        converted = down.process(zeros)
-        fed += block
-        passed = max(0, len(converted) - resting)
-        resting -= len(converted) - passed
-        given += len(up.process(converted[:passed]))
-        worst = max(worst, fed - given)
-    return max(0, worst - int(model * rate / session.sample_rate))
+def _frames(result: np.ndarray) -> np.ndarray:
+    """(..., n) to (n, sources * channels)."""
+    return result.reshape(math.prod(result.shape[:-1]), result.shape[-1]).T
+
+
+def _blend(out: np.ndarray, other: np.ndarray, weight: np.ndarray) -> None:
+    """In place: `weight` of `out`, the rest of `other`."""
+    out -= other
+    out *= weight
+    out += other

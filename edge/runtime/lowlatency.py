@@ -14,9 +14,9 @@ import numpy as np
 
 from edge.errors import InputError
 from edge.manifest import Manifest
-from edge.runtime.binding import Binding
 from edge.runtime.graphs import Graph, bind
-from edge.runtime.streams import MAX_SAMPLE, Statistics, is_silent, make_consistent
+from edge.runtime.guard import Guard, is_silent
+from edge.runtime.streams import Statistics, make_consistent
 
 MIN_LATENCY = 0.1  # seconds; below it the graph has no context to look ahead into
 MEMORY_SECONDS = 60.0  # of the running normalisation
@@ -75,21 +75,20 @@ class LowLatencySeparator:
     """Streams any number of samples through a separator's graph with the latency of a `LatencyPlan`.
 
     Normalised by the running statistics, hence causal. A silent segment (below -80 dBFS RMS) is not run, its stems
-    are silent. With `consistent` the stems' sum is the mix. NaN, infinite and absurd input samples count in
-    `bad_inputs` and are taken for zero; a segment for which the model gives such samples counts in `bad_outputs`
-    and comes out silent.
+    are silent. With `consistent` the stems' sum is the mix. Faults: see Guard; a segment for which the model gives
+    no audio comes out silent.
     """
 
     def __init__(self, manifest: Manifest, graph: Graph, plan: LatencyPlan, consistent: bool = False):
         assert manifest.segment is not None
         self.sample_rate = manifest.sample_rate
-        self.plan = plan
+        self.plan, self.hop = plan, plan.hop
         self.latency_samples = plan.latency
-        self.bad_inputs = self.bad_outputs = 0
-        self.hops = self.inferences = 0  # hops taken, and how many of them were run
-        self._bound: Binding = bind(manifest, graph)
+        self._guard = Guard(bind(manifest, graph))
+        self.counts = self._guard.counts
         self._segment, self._consistent = manifest.segment, consistent
         channels, sources = manifest.channels, len(manifest.sources)
+        self.shape_in, self.shape_out = (channels,), (sources, channels)
         self._audio = np.zeros((channels, manifest.segment), np.float32)
         self._tail = np.zeros((sources, channels, plan.crossfade), np.float32)
         self._rise = np.linspace(0, 1, plan.crossfade, endpoint=False, dtype=np.float32)
@@ -97,7 +96,8 @@ class LowLatencySeparator:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all input; the counters go on."""
+        """Forget all input; the counts go on."""
+        self._guard.reset()
         self._statistics = RunningStatistics(self.sample_rate)
         self._audio[:] = 0
         self._tail[:] = 0
@@ -150,22 +150,16 @@ class LowLatencySeparator:
 
     def _separate(self) -> np.ndarray:
         """The stems of the newest segment, (sources, channels, segment), at the input's scale."""
-        self.hops += 1
+        self.counts.hops += 1
         new = self._audio[:, self._segment - self.plan.hop :]
-        bad = ~(np.abs(new) < MAX_SAMPLE)
-        if bad.any():
-            self.bad_inputs += int(bad.sum())
-            new[bad] = 0
+        self._guard.repair(new)
         self._statistics.update(new[:, : self._fill].T)  # not the zeros of a flush
         if is_silent(self._audio):
             return self._nothing()
         scale = np.float32(self._statistics.std + 1e-8)  # the graph itself takes the mean of each segment away
-        np.divide(self._audio, scale, out=self._bound.input[0])
-        self._bound.run()
-        self.inferences += 1
-        stems = self._bound.output[0]
-        if not np.isfinite(stems).all():
-            self.bad_outputs += 1
+        np.divide(self._audio, scale, out=self._guard.input)
+        stems = self._guard.run()
+        if stems is None:
             return self._nothing()
         stems *= scale
         if self._consistent:

@@ -13,6 +13,7 @@ import numpy as np
 from edge.bundle import Bundle
 from edge.errors import InputError
 from edge.runtime.graphs import LoadedGraph, load_graph
+from edge.runtime.guard import Counts
 from edge.runtime.lowlatency import LowLatencySeparator, latency_plan
 from edge.runtime.streams import EnhancerStream, Separator, Statistics
 
@@ -21,7 +22,19 @@ class Session(Protocol):
     """Audio is float32 with time last: enhance (n,) -> (m,), separate (channels, n) -> (sources, channels, m)."""
 
     sample_rate: int  # Hz
-    latency_samples: int  # no sample comes later than this many after its own went in
+    shape_in: tuple[int, ...]  # of the input before its time axis: () or (channels,)
+    shape_out: tuple[int, ...]  # of the output: () or (sources, channels)
+    counts: Counts
+
+    @property
+    def hop(self) -> int:
+        """Samples from one inference to the next."""
+        ...
+
+    @property
+    def latency_samples(self) -> int:
+        """No sample comes later than this many after its own went in."""
+        ...
 
     def process(self, samples: np.ndarray, /) -> np.ndarray:
         """Any n >= 0 to what is ready."""
@@ -84,7 +97,7 @@ class Live:
         self._session = session
         self.sample_rate = session.sample_rate
         self.latency_samples = session.latency_samples
-        self._lead = session.flush().shape[:-1]  # () or (sources, channels)
+        self._lead = session.shape_out
         # A chunk of at most `latency` samples makes at most two latencies ready.
         self._queue = np.zeros((*self._lead, 4 * self.latency_samples), np.float32)
         self.reset()

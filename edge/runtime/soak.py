@@ -24,7 +24,6 @@ from edge.cli.common import make_parser, positive_float, progress_bar, run_comma
 from edge.errors import InputError
 from edge.runtime.graphs import default_backend
 from edge.runtime.session import open_session
-from edge.runtime.streams import EnhancerStream
 
 MAX_BLOCK = 2048
 MAX_GROWTH = 4 << 20  # bytes of resident memory after the first hundredth
@@ -70,7 +69,7 @@ def soak(path: Path, backend: str, hours: float, progress: Callable[[float], Non
     """
     bundle = open_bundle(path)
     session = open_session(bundle, backend)
-    if not isinstance(session, EnhancerStream):
+    if bundle.manifest.task != "enhance":
         raise InputError(f"{path}: the soak test is for enhancers")
     total = round(hours * 3600 * session.sample_rate)
     fed = given = faulty = not_finite = 0
@@ -105,8 +104,8 @@ def soak(path: Path, backend: str, hours: float, progress: Callable[[float], Non
         samples_out=given,
         faulty_in=faulty,
         not_finite_out=not_finite,
-        hops=session.hops,
-        inferences=session.inferences,
+        hops=session.counts.hops,
+        inferences=session.counts.inferences,
         memory_start=memory_start,
         memory_end=memory_end,
         memory_peak=max(memory_peak, memory_end),

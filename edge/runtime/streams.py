@@ -9,13 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from edge.manifest import Manifest
-from edge.runtime.binding import Binding
 from edge.runtime.graphs import Graph, bind
+from edge.runtime.guard import Guard, is_silent, silent_energy
 
-SILENCE = 1e-4  # RMS, -80 dBFS: what is below counts as silent
 SILENT_HOPS = 5  # after so many silent hops the output is zero and nothing is run
-MAX_SAMPLE = 1e4  # beyond it (+80 dBFS) a sample is a fault, and would overflow in the network
-_INFINITY = float("inf")
 
 
 class EnhancerStream:
@@ -23,36 +20,35 @@ class EnhancerStream:
 
     The output fades to zero over the fifth silent hop in a row (below -80 dBFS RMS); until a hop is louder nothing
     is run and the states rest, so speech that follows a pause is enhanced as if the pause had five hops.
-    NaN, infinite and absurd input samples count in `bad_inputs` and are taken for zero; a hop in which the model
-    itself gives such samples counts in `bad_outputs`, comes out as zeros and resets the states.
+    Faults: see Guard; a hop for which the model gives no audio comes out as zeros.
     """
 
+    shape_in = shape_out = ()
+
     def __init__(self, manifest: Manifest, graph: Graph):
-        self.sample_rate = manifest.sample_rate
+        self.sample_rate, self.hop = manifest.sample_rate, manifest.hop
         self.latency_samples = manifest.latency_samples
-        self.bad_inputs = self.bad_outputs = 0
-        self.hops = self.inferences = 0  # hops taken, and how many of them were run
-        self._hop, self._delay = manifest.hop, manifest.delay
-        self._bound: Binding = bind(manifest, graph)
-        self._frame = self._bound.input[0]
-        self._silent_energy = SILENCE**2 * manifest.hop
+        self._delay = manifest.delay
+        self._guard = Guard(bind(manifest, graph))
+        self.counts = self._guard.counts
+        self._frame = self._guard.input
+        self._silent_energy = silent_energy(manifest.hop)
         self._fade_out = np.linspace(1, 0, manifest.hop, dtype=np.float32)
         # The output of the first hop after a pause belongs to the pause for as long as the delay.
         self._fade_in = np.linspace(0, 1, min(manifest.delay, manifest.hop), dtype=np.float32)
         self.reset()
 
     def reset(self) -> None:
-        """Forget all input; the counters go on."""
-        self._bound.reset()
+        """Forget all input; the counts go on."""
+        self._guard.reset()
         self._fill = 0
         self._skip = self._delay  # the graph's first `delay` samples precede the input
         self._owed = 0
         self._silent = 0
 
-    @np.errstate(over="ignore", invalid="ignore")  # of energies: what overflows is looked at
     def process(self, samples: np.ndarray) -> np.ndarray:
         """float32 (n,), n >= 0, to the enhanced samples that are ready, float32 (m,), the caller's own."""
-        count, hop = len(samples), self._hop
+        count, hop = len(samples), self.hop
         self._owed += count
         out = np.empty(max(0, (self._fill + count) // hop * hop - self._skip), np.float32)
         start = done = 0
@@ -79,49 +75,31 @@ class EnhancerStream:
         """Run one hop and put what is owed of it into `out` from `at` on; returns how many samples these are."""
         self._fill = 0
         enhanced = self._enhance()
-        skipped = min(self._skip, self._hop)
+        skipped = min(self._skip, self.hop)
         self._skip -= skipped
-        count = min(self._hop - skipped, self._owed)
+        count = min(self.hop - skipped, self._owed)
         out[at : at + count] = 0 if enhanced is None else enhanced[skipped : skipped + count]
         self._owed -= count
         return count
 
     def _enhance(self) -> np.ndarray | None:
         """The graph's output for the full frame, (hop,); None for a silent one."""
-        frame = self._frame
-        self.hops += 1
-        energy = np.dot(frame, frame)  # NaN and infinity show in it, and cost no pass of their own
-        if not energy < MAX_SAMPLE:
-            energy = self._repair(energy)
+        self.counts.hops += 1
         woken = self._silent >= SILENT_HOPS
-        if energy < self._silent_energy:
+        if self._guard.repair(self._frame) < self._silent_energy:
             self._silent += 1
             if woken:
                 return None
-            woken = False
         else:
             self._silent = 0
-        self._bound.run()
-        self.inferences += 1
-        enhanced = self._bound.output[0]
-        if not np.dot(enhanced, enhanced) < _INFINITY:
-            self.bad_outputs += 1
-            self._bound.reset()
+        enhanced = self._guard.run()
+        if enhanced is None:
             return None
-        if woken:
-            enhanced[: len(self._fade_in)] *= self._fade_in
-        elif self._silent == SILENT_HOPS:
+        if self._silent == SILENT_HOPS:
             enhanced *= self._fade_out
+        elif woken:
+            enhanced[: len(self._fade_in)] *= self._fade_in
         return enhanced
-
-    def _repair(self, energy: np.floating) -> np.floating:
-        """Zero the samples of the frame that no audio has; most loud frames have none. Returns the energy."""
-        bad = ~(np.abs(self._frame) < MAX_SAMPLE)
-        if not bad.any():
-            return energy
-        self.bad_inputs += int(bad.sum())
-        self._frame[bad] = 0
-        return np.dot(self._frame, self._frame)
 
 
 class Separator:
@@ -132,17 +110,20 @@ class Separator:
     A last segment that is not full is centred in the real audio around it. `mean` and `std` are those of the
     whole recording's mono mix (see `Statistics`); the stems are scaled back. A silent segment (below -80 dBFS RMS)
     is not run: its stems are silent. With `consistent` the stems' sum is the mix: what is missing is shared out.
+    Faults: see Guard; a segment for which the model gives no audio counts as silent.
     """
 
     def __init__(self, manifest: Manifest, graph: Graph, mean: float = 0.0, std: float = 1.0, consistent: bool = False):
         assert manifest.segment is not None
-        self.sample_rate = manifest.sample_rate
+        self.sample_rate, self.hop = manifest.sample_rate, manifest.hop
         self.latency_samples = manifest.latency_samples
-        self._bound: Binding = bind(manifest, graph)
+        self._guard = Guard(bind(manifest, graph))
+        self.counts = self._guard.counts
         self._consistent = consistent
-        self._segment, self._hop = manifest.segment, manifest.hop
+        self._segment = manifest.segment
         self._mean, self._scale = np.float32(mean), np.float32(std + 1e-8)
         channels, sources = manifest.channels, len(manifest.sources)
+        self.shape_in, self.shape_out = (channels,), (sources, channels)
         half = self._segment // 2
         weight = np.concatenate([np.arange(1, half + 1), np.arange(self._segment - half, 0, -1)])
         self._weight = (weight / weight.max()).astype(np.float32)
@@ -153,7 +134,8 @@ class Separator:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all input."""
+        """Forget all input; the counts go on."""
+        self._guard.reset()
         self._audio[:] = 0
         self._sum[:] = 0
         self._weights[:] = 0
@@ -166,7 +148,11 @@ class Separator:
         while start < mix.shape[1]:
             taken = min(self._segment - self._fill, mix.shape[1] - start)
             at = self._past + self._fill
-            self._audio[:, at : at + taken] = (mix[:, start : start + taken] - self._mean) / self._scale
+            new = self._audio[:, at : at + taken]
+            new[:] = mix[:, start : start + taken]
+            self._guard.repair(new)
+            new -= self._mean
+            new /= self._scale
             self._fill += taken
             start += taken
             if self._fill == self._segment:
@@ -184,20 +170,19 @@ class Separator:
 
     def _run(self) -> np.ndarray:
         """Run the segment at the current offset, which has `_fill` samples, and move on by one hop."""
-        length, segment, hop = self._fill, self._segment, self._hop
+        length, segment, hop = self._fill, self._segment, self.hop
         before = (segment - length) // 2
         audio = self._audio[:, self._past - before : self._past + length]
-        mix = self._bound.input[0]
+        mix = self._guard.input
         mix[:, : before + length] = audio
         mix[:, before + length :] = 0
-        if is_silent(audio * self._scale + self._mean):
+        self.counts.hops += 1
+        stems = None if is_silent(audio * self._scale + self._mean) else self._guard.run()
+        if stems is None:
             stems = np.broadcast_to(-self._mean / self._scale, self._sum.shape)
-        else:
-            self._bound.run()
-            stems = self._bound.output[0]
-            if self._consistent:
-                # in normalised terms: every stem gets the mean back, the mix has it once
-                make_consistent(stems, mix - (len(stems) - 1) * self._mean / self._scale)
+        elif self._consistent:
+            # in normalised terms: every stem gets the mean back, the mix has it once
+            make_consistent(stems, mix - (len(stems) - 1) * self._mean / self._scale)
         self._sum[:, :, :length] += self._weight[:length] * stems[:, :, before : before + length]
         self._weights[:length] += self._weight[:length]
         ready = min(hop, length)
@@ -211,11 +196,6 @@ class Separator:
 
     def _joined(self, pieces: list[np.ndarray]) -> np.ndarray:
         return np.concatenate(pieces, axis=2) if pieces else self._sum[:, :, :0].copy()
-
-
-def is_silent(audio: np.ndarray) -> bool:
-    """Whether the RMS of float32 (channels, n) is below -80 dBFS in every channel."""
-    return bool(np.all(np.einsum("cn,cn->c", audio, audio) < SILENCE**2 * audio.shape[1]))
 
 
 def make_consistent(stems: np.ndarray, mix: np.ndarray) -> None:

@@ -11,7 +11,6 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from edge.errors import EdgeError
-from edge.serve.audio import stream_latency
 from edge.serve.protocol import (
     BAD_USE,
     FAILED,
@@ -91,7 +90,8 @@ class _Conversation:
         hello = parse_hello(first, manifest.sample_rate)
         self._format, self._decoder = hello.format, PcmDecoder(hello.format)
         self._stream = self._service.open_stream(hello.sample_rate)
-        latency = await self._service.run(stream_latency, manifest, hello.sample_rate)
+        self._delivered = 0  # samples since the stream began
+        latency = await self._service.run(lambda: self._stream.latency_samples)  # measured once for each rate
         ready = message(
             "ready",
             protocol=VERSION,
@@ -128,12 +128,13 @@ class _Conversation:
     async def _flush(self) -> None:
         self._decoder.finish()
         await self._send_audio(await self._service.run(self._stream.flush))
-        await self._send(message("flushed", samples=self._stream.delivered))
+        await self._send(message("flushed", samples=self._delivered))
         self._restart()
 
     def _restart(self) -> None:
         self._decoder.reset()
         self._stream.reset()
+        self._delivered = 0
 
     async def _receive(self) -> str | bytes:
         """The next message. A silent client is asked whether it is there, and in the end sent away."""
@@ -152,6 +153,7 @@ class _Conversation:
             pong = asyncio.ensure_future(await self._connection.ping())
 
     async def _send_audio(self, samples: np.ndarray) -> None:
+        self._delivered += len(samples)
         if len(samples):
             await self._send(encode_pcm(samples, self._format))
 

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 from edge.bundle import Bundle
 from edge.errors import InputError
+from edge.runtime.converted import at_rate
 from edge.runtime.golden import check_golden
 from edge.runtime.graphs import load_graph
-from edge.serve.audio import ClientStream
+from edge.runtime.session import Session, new_session
 from edge.serve.protocol import Limits
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ class Service:
     """
 
     def __init__(self, bundle: Bundle, backend: str, threads: int, limits: Limits):
-        manifest = bundle.manifest
+        self._bundle, manifest = bundle, bundle.manifest
         if manifest.task != "enhance":
             raise InputError(f"{bundle.path}: {manifest.name} separates music, which is not served: use edge-run")
         self.manifest, self.backend, self.threads, self.limits = manifest, backend, threads, limits
@@ -46,8 +47,9 @@ class Service:
         self.served = self.dropped = self.refused = 0
         self._started = time.monotonic()
 
-    def open_stream(self, sample_rate: int) -> ClientStream:
-        return ClientStream(self.manifest, self._graph, sample_rate)
+    def open_stream(self, sample_rate: int) -> Session:
+        """One client's audio at the client's own rate: what `edge-run` makes of a recording of that rate."""
+        return at_rate(new_session(self._bundle, self._graph), sample_rate)
 
     async def run(self, work: Callable[..., T], *arguments: Any, audio_seconds: float = 0.0) -> T:
         """Call `work(*arguments)` on a thread of the pool, when its turn has come."""

@@ -54,7 +54,7 @@ def test_enhancer_session_hop(benchmark):
     stream = EnhancerStream(enhancer_manifest(), lambda inputs: [arrays for arrays in inputs])
     audio = noise(HOP)
     out = benchmark(stream.process, audio)
-    assert out.shape == (HOP,) and stream.inferences > 0
+    assert out.shape == (HOP,) and stream.counts.inferences > 0
 
 
 def test_enhancer_session_hop_in_onnxruntime(benchmark, enhancer_path):
