@@ -102,3 +102,29 @@ def test_executorch_without_torch_is_a_clear_error(both_enhancer_path, tmp_path)
     )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and "pip install" in done.stderr
+
+
+def test_int8_products_do_not_overflow():
+    """Whatever the processor: x86 without VNNI would add them in 16 bits, and differ from every other device."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    from edge.runtime.onnx_backend import Onnx
+
+    weights = np.full((384, 4), 127, np.int8)
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]),
+        helper.make_node("MatMulInteger", ["q", "w", "zero"], ["y"]),
+    ]
+    infos = [("q", TensorProto.UINT8, [1, 384]), ("zero", TensorProto.UINT8, []), ("y", TensorProto.INT32, [1, 4])]
+    graph = helper.make_graph(
+        nodes,
+        "product",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 384])],
+        [helper.make_tensor_value_info(*info) for info in infos],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    quantized, zero, product = Onnx(model.SerializeToString(), 1).run([np.linspace(0, 1, 384, dtype=np.float32)[None]])
+    np.testing.assert_array_equal(product, (quantized.astype(np.int64) - int(zero)) @ weights.astype(np.int64))

@@ -26,6 +26,8 @@ class Onnx:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4  # failures come back as exceptions
+        # x86 without VNNI adds products of bytes in 16 bits, which overflow: other samples than everywhere else
+        options.add_session_config_entry("session.x64quantprecision", "1")
         if profile is not None:
             options.enable_profiling = True
             options.profile_file_prefix = profile
