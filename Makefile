@@ -22,12 +22,15 @@ test: $(INSTALLED)
 test-all: $(INSTALLED)
 	$(BIN)/pytest -m ""
 
-# mypy does not know of the folders that setuptools maps into `edge`: it gets a tree of links in that shape.
+# mypy and import-linter do not know of the folders that setuptools maps into `edge`: they get a tree
+# of links, and a copy of it.
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	rm -rf build/types && mkdir -p build/types/edge
 	ln -s $(CURDIR)/edge/* $(foreach part,benchmarks compression export training,$(CURDIR)/$(part)) build/types/edge
 	MYPYPATH=build/types $(BIN)/mypy --cache-dir build/mypy -p edge
+	rm -rf build/layers && cp -rL build/types build/layers
+	cd build/layers && $(abspath $(BIN))/lint-imports $(CURDIR)/pyproject.toml --no-cache
 
 bench: $(INSTALLED)
 	@test -d $(DEMO)/bundles || $(MAKE) demo
@@ -72,10 +75,10 @@ weights: $(INSTALLED)
 eval: $(INSTALLED)
 	$(BIN)/edge-eval enhancer --data $(DATA) -o runs/eval-enhancer --json > docs/results/eval_enhancer.json
 	$(BIN)/edge-eval htdemucs-mini --data $(DATA) -o runs/eval-songs --json > docs/results/eval_htdemucs-mini.json
-	$(BIN)/python -m edge.training.eval_docs docs/evaluation.md docs/results/eval_*.json
+	$(BIN)/python -m edge.benchmarks.quality.docs docs/evaluation.md docs/results/eval_*.json
 
 docs-compression: $(INSTALLED)
-	$(BIN)/python -m edge.compression.report_docs docs/compression.md docs/results/compression_*.json
+	$(BIN)/python -m edge.benchmarks.compression.docs docs/compression.md docs/results/compression_*.json
 
 docs-benchmarks: $(INSTALLED)
 	$(BIN)/python -m edge.benchmarks.docs

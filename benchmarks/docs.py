@@ -19,7 +19,7 @@ from edge.atomic import atomic_path
 from edge.benchmarks import hot_paths, htdemucs
 from edge.benchmarks.machine import machine_line
 from edge.benchmarks.report import cost_cells, labels, notes, number, ratio_cells
-from edge.cli.common import run_command
+from edge.console import run_command
 from edge.errors import InputError
 
 ROOT = Path(edge.benchmarks.__file__).parent.parent

@@ -18,7 +18,7 @@ from typing import Any
 import edge.benchmarks
 from edge.benchmarks.machine import machine_line
 from edge.benchmarks.report import Watch, columns, number, write_json
-from edge.cli.common import run_command
+from edge.console import run_command
 from edge.errors import EdgeError, InputError
 
 NAME = "python -m edge.benchmarks.hot_paths"

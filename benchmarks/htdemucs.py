@@ -36,7 +36,7 @@ from edge.benchmarks.report import (
 from edge.benchmarks.runner import Case, Other, measure, run_alone
 from edge.benchmarks.stats import paired_ratio
 from edge.bundle import Bundle, open_bundle
-from edge.cli.common import (
+from edge.console import (
     enter_workbench,
     make_parser,
     positive_float,
@@ -58,7 +58,7 @@ def export(folder: Path, config: HTDemucsConfig, cpu: str) -> list[Bundle]:
     """The bundles: unpruned, pruned by half, and that in int8 as it pays on `cpu`; seeded random weights."""
     import torch
 
-    from edge.compression.sweep import export_once
+    from edge.benchmarks.compression.sweep import export_once
     from edge.export.pipeline import ExportOptions
     from edge.models.htdemucs import HTDemucs
     from edge.zoo import Model

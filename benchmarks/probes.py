@@ -33,9 +33,9 @@ from edge.bundle import (
     TensorSpec,
     write_bundle,
 )
-from edge.cli.common import enter_workbench, run_command
 from edge.compression.int8 import KINDS, PlannedLayer, require_all, weighted_layers
 from edge.compression.ranges import calibrated_ranges
+from edge.console import enter_workbench, run_command
 from edge.export.pipeline import GOLDEN_MIN_DB, tool_versions
 from edge.export.to_executorch import to_executorch
 from edge.export.to_onnx import to_onnx

@@ -17,9 +17,9 @@ from pathlib import Path
 import edge
 import edge.benchmarks
 from edge.atomic import atomic_path
-from edge.cli.common import run_command
+from edge.console import run_command
 
-_EDGE = ("*.py", "cli/__init__.py", "cli/bench.py", "cli/common.py", "runtime/*.py")
+_EDGE = ("*.py", "cli/__init__.py", "cli/bench.py", "runtime/*.py")
 _BENCHMARKS = (
     "__init__",
     "compare",

@@ -47,6 +47,8 @@ _GOLDEN_STRIDE = 61
 _TOOLS = ("torch", "executorch", "torchao", "onnx", "onnxruntime", "torch-pruning", "stem-edge")
 
 Progress = Callable[[str], None]
+# (pruned, unpruned, ratio, seed) -> record of the training, which changes `pruned` in place
+Recover = Callable[[torch.nn.Module, torch.nn.Module, float, int], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class ExportOptions:
     """What `edge-export` is asked for.
 
     segment: seconds (separators; None: the checkpoint's own). cpu: "arm64" or "x86", what int8 is chosen for.
+    recover: training after pruning, see edge.training.recover.
     """
 
     prune: float = 0.0
@@ -61,8 +64,7 @@ class ExportOptions:
     cpu: str = "arm64"
     formats: tuple[str, ...] = ("onnx", "executorch")
     segment: float | None = None
-    recover_minutes: float = 0.0
-    data: Path | None = None
+    recover: Recover | None = None
     seed: int = 0
 
 
@@ -84,8 +86,6 @@ def check_options(options: ExportOptions) -> None:
     if options.cpu not in CPUS:
         raise InputError(f"unknown target {options.cpu!r}; known: {', '.join(CPUS)}")
     check_ratio(options.prune)
-    if options.recover_minutes and options.data is None:
-        raise InputError("--recover needs training data: give --data DIR (see edge-train data)")
 
 
 def export_network(model: Model, options: ExportOptions, output: Path, progress: Progress = lambda _: None) -> Manifest:
@@ -152,18 +152,14 @@ def compress(
 ) -> tuple[torch.nn.Module, dict | None]:
     """The pruned network and the record of the training after it: shipped where it is, made here otherwise."""
     path = recovered_weights(model, options.prune)
-    if path is not None and not options.recover_minutes:
+    if path is not None and options.recover is None:
         return load_checkpoint(path), json.loads(checkpoint_metadata(path)["recovery"])
     progress(f"{model.name}: prune {options.prune:g}")
     small = prune(model.network, options.prune).model
-    if not options.recover_minutes:
+    if options.recover is None:
         return small, None
-    from edge.compression.recover import recover
-
-    assert options.data is not None
-    progress(f"{model.name}: recover for {options.recover_minutes:g} minutes")
-    minutes, ratio = options.recover_minutes, options.prune
-    return small, recover(small, model.network, options.data, minutes, ratio, seed=options.seed)
+    progress(f"{model.name}: recover")
+    return small, options.recover(small, model.network, options.prune, options.seed)
 
 
 def segment_samples(model: Model, seconds: float | None) -> int | None:

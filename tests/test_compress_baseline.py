@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from edge.benchmarks.compression import baseline
+from edge.benchmarks.compression.tables import verdict
 from edge.checkpoints import load_checkpoint
 from edge.cli import compress as command
-from edge.compression import baseline
-from edge.compression import recover as recovery
 from edge.compression.prune import prune
-from edge.compression.report_tables import verdict
 from edge.errors import InputError
 from edge.models.enhancer import Enhancer
 from edge.models.htdemucs import HTDemucs, HTDemucsConfig
+from edge.training import recover as recovery
 from edge.training.loop import Schedule
 from edge.training.shards import Item, write_manifest, write_shard
 

@@ -14,13 +14,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge.benchmarks.compression import docs, held_out, report, sweep, tables
+from edge.benchmarks.compression.pareto import COSTS, draw, front, linear_ticks, log_ticks, quality_key
 from edge.bundle import open_bundle
-from edge.compression import held_out, report, report_docs, report_tables, sweep
-from edge.compression.pareto import COSTS, draw, front, linear_ticks, log_ticks, quality_key
 from edge.errors import EdgeError, InputError
 from edge.export.pipeline import ExportOptions
 from edge.metrics import sdr
 from edge.models.htdemucs import HTDemucs, HTDemucsConfig
+from edge.training.recover import Recovery
 from edge.training.shards import Item, write_manifest, write_shard
 from edge.zoo import Model
 
@@ -149,8 +150,8 @@ def test_a_variant_that_fails_is_named_and_the_rest_goes_on(tmp_path, monkeypatc
         return folder / sweep.bundle_name(model.name, options)
 
     monkeypatch.setattr(sweep, "export_once", export)
-    wanted = sweep.grid(ExportOptions(formats=("onnx",), recover_minutes=1.0), [0.9, 0.0], ["int8", "fp32"])
-    assert [o.recover_minutes for o in wanted] == [0, 0, 1, 1]
+    wanted = sweep.grid(ExportOptions(formats=("onnx",), recover=Recovery(1.0, tmp_path)), [0.9, 0.0], ["int8", "fp32"])
+    assert [o.recover is not None for o in wanted] == [False, False, True, True]
     assert (wanted[0].prune, wanted[0].precision) == (0, "fp32")
     exported, failures = sweep.export_all(separator(), wanted, tmp_path)
     assert [e.bundle.name for e in exported] == ["tiny-p00-fp32", "tiny-p00-int8-arm64"]
@@ -166,7 +167,7 @@ def test_the_files_say_what_the_report_says(swept):
     for cells, variant in zip(table[1:], content["models"][0]["variants"], strict=True):
         assert f"{variant['graph_bytes'] / 1e6:.2f}" in cells and f"{variant['time']['rtf']:.4f}" in cells
     assert "Measured by `" in text and content["machine"]["processor"] in text
-    assert report_tables.text(content).count("int8") >= 2
+    assert tables.text(content).count("int8") >= 2
     with pytest.raises(InputError, match="no report"):
         report.load(_written(output / "x.json", "{}"))
     with pytest.raises(InputError, match="is no JSON"):
@@ -234,19 +235,19 @@ def test_linear_ticks_enclose_and_are_few(low, span):
 def test_the_document_holds_the_results_that_lie_beside_it():
     page = ROOT / "docs" / "compression.md"
     results = sorted((ROOT / "docs" / "results").glob("compression_*.json"))
-    assert page.read_text() == report_docs.with_results(page.read_text(), results)
+    assert page.read_text() == docs.with_results(page.read_text(), results)
 
 
 def test_the_document_is_made_from_reports(swept, tmp_path):
     output = swept[1]
-    page = f"# Title\n\n{report_docs.BEGIN}\nold\n{report_docs.END}\n\nrest\n"
-    made = report_docs.with_results(page, [output / "report.json"])
+    page = f"# Title\n\n{docs.BEGIN}\nold\n{docs.END}\n\nrest\n"
+    made = docs.with_results(page, [output / "report.json"])
     assert "old" not in made and made.startswith("# Title\n") and made.endswith("\n\nrest\n")
-    assert "| PyTorch, eager |" in made and made == report_docs.with_results(made, [output / "report.json"])
+    assert "| PyTorch, eager |" in made and made == docs.with_results(made, [output / "report.json"])
     with pytest.raises(InputError, match="marks"):
-        report_docs.with_results("# Title", [])
+        docs.with_results("# Title", [])
     with pytest.raises(InputError, match="not a result"):
-        report_docs.with_results(page, [_written(tmp_path / "compression_x.json", '{"format": "?"}')])
+        docs.with_results(page, [_written(tmp_path / "compression_x.json", '{"format": "?"}')])
 
 
 def _written(path: Path, text: str) -> Path:

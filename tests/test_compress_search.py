@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from test_compress_report import separator
 
 from edge import samples
+from edge.benchmarks.compression import search, sensitivity
+from edge.benchmarks.compression.search import Trial, find_ratio
 from edge.cli import compress as command
-from edge.compression import search, sensitivity
 from edge.compression.int8 import plan_precision
-from edge.compression.search import Trial, find_ratio
 from edge.errors import InputError
 from edge.export.graph import signature
 from edge.export.lower import lower

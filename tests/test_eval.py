@@ -13,13 +13,13 @@ import soundfile
 from conftest import GAINS
 
 from edge import samples
+from edge.benchmarks.quality import sets, systems
+from edge.benchmarks.quality.enhancer import rows
+from edge.benchmarks.quality.report import markdown, text
+from edge.benchmarks.quality.systems import Scores, System
 from edge.cli import eval as command
 from edge.errors import InputError
 from edge.metrics import sdr
-from edge.training import eval_sets, eval_systems
-from edge.training.eval_enhancer import rows
-from edge.training.eval_report import markdown, text
-from edge.training.eval_systems import Scores, System
 from edge.training.shards import Item, write_manifest, write_shard
 
 pytest.importorskip("torch")
@@ -42,22 +42,22 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_larger_set_begins_with_the_smaller_and_has_the_snr_it_says(folders, tmp_path):
-    corpus = eval_sets.from_folders(folders / "clean", folders / "noise")
+    corpus = sets.from_folders(folders / "clean", folders / "noise")
     assert len(corpus.voices) == 2  # the short one is left out
-    few, many = (list(eval_sets.clips(corpus, ["noise"], n, 3, tmp_path)) for n in (2, 6))
+    few, many = (list(sets.clips(corpus, ["noise"], n, 3, tmp_path)) for n in (2, 6))
     assert [c.key for c in few] == [c.key for c in many[:2]]
     for clip in many:
         ratio = 10 * np.log10(np.mean(clip.clean**2) / np.mean((clip.noisy - clip.clean) ** 2))
         assert f"{round(ratio)} dB" == clip.group
         assert clip.noisy.dtype == np.float32 and np.abs(clip.noisy).max() <= 1
-    assert {c.group for c in many} == {f"{snr} dB" for snr in eval_sets.SNRS_DB}
-    other = list(eval_sets.clips(corpus, ["babble"], 4, 4, tmp_path))
-    assert [c.key for c in other] != [c.key for c in eval_sets.clips(corpus, ["babble"], 4, 3, tmp_path)]
+    assert {c.group for c in many} == {f"{snr} dB" for snr in sets.SNRS_DB}
+    other = list(sets.clips(corpus, ["babble"], 4, 4, tmp_path))
+    assert [c.key for c in other] != [c.key for c in sets.clips(corpus, ["babble"], 4, 3, tmp_path)]
 
 
 def test_band_limited_clips_have_no_upper_band_and_silence_is_silent(folders, tmp_path):
-    corpus = eval_sets.from_folders(folders / "clean", folders / "noise")
-    band, silence, alone = eval_sets.clips(corpus, ["band-limited", "silence", "noise alone"], 1, 3, tmp_path)
+    corpus = sets.from_folders(folders / "clean", folders / "noise")
+    band, silence, alone = sets.clips(corpus, ["band-limited", "silence", "noise alone"], 1, 3, tmp_path)
     power = np.abs(np.fft.rfft(band.noisy)) ** 2
     upper = np.fft.rfftfreq(len(band.noisy), 1 / 16000) > 4200
     assert power[upper].sum() < 1e-5 * power.sum() and np.array_equal(band.clean.shape, band.noisy.shape)
@@ -67,26 +67,26 @@ def test_band_limited_clips_have_no_upper_band_and_silence_is_silent(folders, tm
 
 
 def test_pairs_must_match(folders, tmp_path):
-    (clip,) = eval_sets.pairs(folders / "noisy", folders / "clean")
+    (clip,) = sets.pairs(folders / "noisy", folders / "clean")
     assert clip.name == "b_1" and len(clip.noisy) == len(clip.clean) == 32000
     soundfile.write(tmp_path / "b_1.wav", np.zeros(9000), 16000)
     with pytest.raises(InputError, match=r"b_1\.wav lasts 0\.56 s, its clean recording 2\.00 s"):
-        list(eval_sets.pairs(tmp_path, folders / "clean"))
+        list(sets.pairs(tmp_path, folders / "clean"))
     (tmp_path / "b_1.wav").rename(tmp_path / "other.wav")
     with pytest.raises(InputError, match="namesake"):
-        list(eval_sets.pairs(tmp_path, folders / "clean"))
+        list(sets.pairs(tmp_path, folders / "clean"))
     with pytest.raises(InputError, match="no audio files in"):
         (tmp_path / "empty").mkdir()
-        eval_sets.from_folders(folders / "clean", tmp_path / "empty")
+        sets.from_folders(folders / "clean", tmp_path / "empty")
 
 
 def test_rooms_reverberate_as_wanted_around_their_direct_path(tmp_path, monkeypatch):
     pra = pytest.importorskip("pyroomacoustics")
-    from edge.training import eval_rooms
+    from edge.benchmarks.quality import rooms
 
-    eval_rooms.simulate(tmp_path / eval_rooms.FILE, count=2)
-    responses, times = eval_rooms.evaluation_rooms(tmp_path)
-    assert responses.shape == (2, 2, eval_rooms.LENGTH)
+    rooms.simulate(tmp_path / rooms.FILE, count=2)
+    responses, times = rooms.evaluation_rooms(tmp_path)
+    assert responses.shape == (2, 2, rooms.LENGTH)
     for (whole, direct), rt60 in zip(responses, times, strict=True):
         at = int(np.argmax(np.abs(direct)))
         assert direct[at] == pytest.approx(1, abs=1e-3)
@@ -94,12 +94,12 @@ def test_rooms_reverberate_as_wanted_around_their_direct_path(tmp_path, monkeypa
         assert np.sum(direct**2) < np.sum(whole**2)
         assert 0.3 <= rt60 <= 0.8
         assert pra.experimental.measure_rt60(whole, 16000, decay_db=20) == pytest.approx(rt60, rel=0.3)
-    monkeypatch.setattr(eval_rooms, "simulate", None)  # read from the file from now on
-    assert np.array_equal(eval_rooms.evaluation_rooms(tmp_path)[0], responses)
+    monkeypatch.setattr(rooms, "simulate", None)  # read from the file from now on
+    assert np.array_equal(rooms.evaluation_rooms(tmp_path)[0], responses)
 
 
 def test_differences_are_paired_and_failed_systems_left_out():
-    clips = [eval_sets.Clip(f"c{k}", "noise", f"{k % 2} dB", *np.full((2, 4), k, np.float32)) for k in range(6)]
+    clips = [sets.Clip(f"c{k}", "noise", f"{k % 2} dB", *np.full((2, 4), k, np.float32)) for k in range(6)]
     ours, other, failed = System("ours", "ours", "1"), System("input", "input", "2"), System("x", "x", "3")
     scores = Scores(None)
     for k, clip in enumerate(clips):
@@ -128,7 +128,7 @@ def test_scores_are_read_again_even_after_a_cut(tmp_path):
 def test_scores_of_other_metrics_are_taken_again(tmp_path, monkeypatch):
     system, path = System("a", "a", "1"), tmp_path / "scores.jsonl"
     Scores(path).add(system, "x", {"lsd": 0.1})
-    monkeypatch.setattr(eval_systems, "_METRICS", "a new definition")
+    monkeypatch.setattr(systems, "_METRICS", "a new definition")
     assert Scores(path).get(system, "x") is None
     Scores(path).add(system, "x", {"lsd": 3.7})
     assert Scores(path).get(system, "x") == {"lsd": 3.7}
@@ -235,7 +235,7 @@ def test_a_bundle_of_another_task_is_refused(separator_path, capsys):
 
 
 def test_the_results_in_the_document_are_those_of_the_reports():
-    from edge.training.eval_docs import with_results
+    from edge.benchmarks.quality.docs import with_results
 
     docs = Path(__file__).parent.parent / "docs"
     reports = sorted((docs / "results").glob("eval_*.json"))

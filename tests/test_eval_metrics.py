@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge import samples
-from edge.training import eval_metrics
+from edge.benchmarks.quality import metrics
+from edge.metrics import log_spectral_distance
 
 
 def test_sdr_and_si_sdr_equal_fast_bss_eval():
@@ -19,7 +20,7 @@ def test_sdr_and_si_sdr_equal_fast_bss_eval():
     rng = np.random.default_rng(0)
     stem = rng.standard_normal((2, 6000))
     estimate = 0.7 * stem + 0.3 * rng.standard_normal((2, 6000))
-    scores = eval_metrics.stem_scores(stem, estimate, 1000)
+    scores = metrics.stem_scores(stem, estimate, 1000)
     expected = reference_package.si_sdr(stem.reshape(1, -1), estimate.reshape(1, -1), zero_mean=True)
     assert scores["si_sdr"] == pytest.approx(float(expected[0]), abs=1e-6)
     assert scores["sdr"] == pytest.approx(-20 * np.log10(np.linalg.norm(stem - estimate) / np.linalg.norm(stem)))
@@ -35,12 +36,12 @@ def test_bss_eval_is_museval_s(monkeypatch):
     estimates = 0.9 * stems + 0.3 * rng.standard_normal(stems.shape)
     arrays = [np.moveaxis(x, 1, 2) for x in (stems, estimates)]
     expected = museval.bss_eval(*arrays, window=rate, hop=rate, filters_len=16)[0]
-    found = [eval_metrics.bss_eval_sdr(s, e, rate) for s, e in zip(stems, estimates, strict=True)]
+    found = [metrics.bss_eval_sdr(s, e, rate) for s, e in zip(stems, estimates, strict=True)]
     assert found == pytest.approx(list(np.median(expected, axis=1)), abs=1e-6)
     stems[0, :, rate:] = 0  # a stem that rests has windows without SDR
-    first = eval_metrics.stem_scores(stems[0], estimates[0], rate)
+    first = metrics.stem_scores(stems[0], estimates[0], rate)
     assert first["bss_sdr"] == pytest.approx(expected[0][0], abs=1e-6) and first["sdr"] < first["bss_sdr"]
-    assert eval_metrics.bss_eval_sdr(0 * stems[0], estimates[0], rate) is None
+    assert metrics.bss_eval_sdr(0 * stems[0], estimates[0], rate) is None
 
 
 @settings(max_examples=20, deadline=None)
@@ -49,30 +50,30 @@ def test_log_spectral_distance_of_a_tilted_band_is_the_tilt(gain_db, seed):
     audio = 0.1 * np.random.default_rng(seed).standard_normal(16000)
     spectrum = np.fft.rfft(audio)
     spectrum[np.fft.rfftfreq(16000, 1 / 16000) > 3500] *= 10 ** (gain_db / 20)
-    found = eval_metrics.log_spectral_distance(audio, np.fft.irfft(spectrum, 16000))
+    found = log_spectral_distance(audio, np.fft.irfft(spectrum, 16000))
     assert found == pytest.approx(abs(gain_db) / 10, abs=0.025)  # windows smear the edges of the clip
 
 
 def test_log_spectral_distance_counts_the_upper_band_above_its_floor():
     rng = np.random.default_rng(2)
     audio = 0.1 * rng.standard_normal(32000)
-    assert eval_metrics.log_spectral_distance(audio, audio) == 0
+    assert log_spectral_distance(audio, audio) == 0
     low = np.fft.rfft(audio)
     low[np.fft.rfftfreq(32000, 1 / 16000) < 3000] *= 0.1
-    assert eval_metrics.log_spectral_distance(audio, np.fft.irfft(low, 32000)) < 0.05
+    assert log_spectral_distance(audio, np.fft.irfft(low, 32000)) < 0.05
     faint = 1e-7 * rng.standard_normal((2, 32000))
-    assert eval_metrics.log_spectral_distance(faint[0], faint[1]) == 0
+    assert log_spectral_distance(faint[0], faint[1]) == 0
     # an empty band against noise whose bins are exponential around 0.01 times the window's energy of 768
-    empty = eval_metrics.log_spectral_distance(audio, np.zeros(32000))
+    empty = log_spectral_distance(audio, np.zeros(32000))
     assert empty == pytest.approx(np.hypot(np.log10(7.68) + 8 - 0.251, 0.557), abs=0.05)
 
 
 def test_silence_has_a_level_and_no_pesq():
     pytest.importorskip("pesq")
-    assert eval_metrics.level_dbfs(np.zeros(100)) == eval_metrics.SILENCE_DBFS
-    assert eval_metrics.level_dbfs(np.full(100, 0.1)) == pytest.approx(-20)
-    assert eval_metrics.pesq_wb(np.zeros(16000, np.float32), np.zeros(16000, np.float32)) is None
-    assert eval_metrics.estoi(np.zeros(100), np.zeros(100)) is None
+    assert metrics.level_dbfs(np.zeros(100)) == metrics.SILENCE_DBFS
+    assert metrics.level_dbfs(np.full(100, 0.1)) == pytest.approx(-20)
+    assert metrics.pesq_wb(np.zeros(16000, np.float32), np.zeros(16000, np.float32)) is None
+    assert metrics.estoi(np.zeros(100), np.zeros(100)) is None
 
 
 def test_speech_scores_rank_clean_above_noisy():
@@ -80,20 +81,20 @@ def test_speech_scores_rank_clean_above_noisy():
         pytest.importorskip(package)
     noisy, clean = (x[:48000] for x in samples.speech())
     half = clean + 0.5 * (noisy - clean)
-    worse, better = eval_metrics.speech_scores(clean, noisy), eval_metrics.speech_scores(clean, half)
-    assert set(worse) == set(eval_metrics.SPEECH_METRICS)
-    for metric in eval_metrics.SPEECH_METRICS:
+    worse, better = metrics.speech_scores(clean, noisy), metrics.speech_scores(clean, half)
+    assert set(worse) == set(metrics.SPEECH_METRICS)
+    for metric in metrics.SPEECH_METRICS:
         assert better[metric] > worse[metric], metric
     assert better["si_sdr"] == pytest.approx(worse["si_sdr"] + 20 * np.log10(2), abs=0.5)
-    assert eval_metrics.dnsmos(3 * clean / np.abs(clean).max()) > 1  # beyond full scale is scaled, not refused
+    assert metrics.dnsmos(3 * clean / np.abs(clean).max()) > 1  # beyond full scale is scaled, not refused
 
 
 def test_the_interval_is_the_bootstrap_s():
     stats = pytest.importorskip("scipy.stats")
     values = list(np.random.default_rng(3).gamma(2, 1, 40))
-    found = eval_metrics.summary(values, draws=9000)
+    found = metrics.summary(values, draws=9000)
     expected = stats.bootstrap((values,), np.mean, n_resamples=9000, method="percentile", rng=1).confidence_interval
     assert found["mean"] == pytest.approx(np.mean(values), abs=1e-4) and found["files"] == 40
     assert found["low"] == pytest.approx(expected.low, abs=0.05)
     assert found["high"] == pytest.approx(expected.high, abs=0.05)
-    assert eval_metrics.summary([2.5]) == {"mean": 2.5, "low": 2.5, "high": 2.5, "files": 1}
+    assert metrics.summary([2.5]) == {"mean": 2.5, "low": 2.5, "high": 2.5, "files": 1}

@@ -254,7 +254,6 @@ def test_a_graph_that_does_not_match_leaves_no_bundle(tmp_path, monkeypatch):
         ExportOptions(precision="int4"),
         ExportOptions(formats=()),
         ExportOptions(formats=("tflite",)),
-        ExportOptions(recover_minutes=1),
     ],
 )
 def test_bad_options(options):
@@ -272,6 +271,7 @@ def test_bad_options(options):
         (["enhancer", "--checkpoint", "{other}"], "another model"),
         (["htdemucs", "--checkpoint", "{other}"], "6 sources"),
         (["enhancer", "--format", "tflite"], "unknown format"),
+        (["enhancer", "--recover", "1"], "--recover needs training data"),
     ],
 )
 def test_cli_errors(arguments, word, tmp_path):

@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from edge import samples
+from edge.benchmarks.compression.sensitivity import scan
 from edge.bundle import Bundle, open_bundle, snr_db
-from edge.compression.sensitivity import scan
 from edge.errors import EdgeError, InputError
 from edge.export.delegable import Upsampling
 from edge.export.half import in_half, lower_half

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from edge.checkpoints import checkpoint_metadata, load_checkpoint
-from edge.compression import recover as recovery
 from edge.compression.prune import prune
 from edge.errors import InputError
 from edge.models.bag import Bag
 from edge.models.enhancer import Enhancer
 from edge.models.htdemucs import HTDemucs, HTDemucsConfig
+from edge.training import recover as recovery
 from edge.training.loop import Schedule, Task
 
 

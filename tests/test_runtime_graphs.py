@@ -71,7 +71,7 @@ WITHOUT_TORCH = """
 import os, sys
 sys.modules["torch"] = None  # an import of it raises ImportError
 import edge, edge.bundle, edge.audio, edge.runtime.files, edge.benchmarks.runner, edge.benchmarks.worker
-import edge.runtime.live, edge.runtime.pipes, edge.runtime.soak, edge.serve.protocol
+import edge.runtime.live, edge.runtime.pipes, edge.benchmarks.soak, edge.serve.protocol
 import edge.cli.bench, edge.cli.run, edge.cli.live, edge.cli.serve
 from edge.runtime.graphs import import_backend
 import_backend("onnx")

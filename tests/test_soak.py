@@ -22,7 +22,7 @@ def check(done: subprocess.CompletedProcess) -> dict:
 
 
 def test_a_few_minutes_of_everything(enhancer_path):
-    report = check(run("edge.runtime.soak", enhancer_path, "--hours", 0.5, "--json"))
+    report = check(run("edge.benchmarks.soak", enhancer_path, "--hours", 0.5, "--json"))
     assert report["faulty_in"] > 0 and report["inferences"] < report["hops"]
 
 
@@ -30,25 +30,25 @@ def test_a_few_minutes_of_everything(enhancer_path):
 def test_a_day_of_audio(enhancer_path):
     """EDGE_BUNDLE names a real enhancer."""
     bundle = Path(os.environ.get("EDGE_BUNDLE", enhancer_path))
-    check(run("edge.runtime.soak", bundle, "--hours", 24, "--json"))
+    check(run("edge.benchmarks.soak", bundle, "--hours", 24, "--json"))
 
 
 def test_soak_is_for_enhancers(separator_path):
-    done = run("edge.runtime.soak", separator_path)
+    done = run("edge.benchmarks.soak", separator_path)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
 
 
 def test_latency_table(separator_path):
     """SDR of fixed gains is known: stems that are a tenth of a sum of four are bad at every latency alike."""
-    done = run("edge.cli.latency", separator_path, "--latencies", "0.1", "--json")
+    done = run("edge.benchmarks.latency", separator_path, "--latencies", "0.1", "--json")
     assert done.returncode == 0, done.stderr
     file, live = json.loads(done.stdout)
     assert file["latency"] is None and live["latency"] == 0.1 and live["hop"] == pytest.approx(0.05, abs=1e-4)
     assert live["sdr"] == pytest.approx(file["sdr"], abs=0.05) and live["rtf"] > 0
-    table = run("edge.cli.latency", separator_path, "--latencies", "0.1").stdout.splitlines()
+    table = run("edge.benchmarks.latency", separator_path, "--latencies", "0.1").stdout.splitlines()
     assert table[0].startswith("| latency, s |") and len(table) == 4
 
 
 def test_latency_table_of_a_folder_without_stems(separator_path, tmp_path):
-    done = run("edge.cli.latency", separator_path, tmp_path)
+    done = run("edge.benchmarks.latency", separator_path, tmp_path)
     assert done.returncode == 2 and "no drums.wav" in done.stderr and done.stderr.count("\n") == 1

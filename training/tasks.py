@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from edge.checkpoints import save_checkpoint
+from edge.metrics import log_spectral_distance
 from edge.models.enhancer import Enhancer
 from edge.models.htdemucs import HTDEMUCS_MINI, HTDemucs
-from edge.training.eval_metrics import log_spectral_distance
 from edge.training.loop import Task
 from edge.training.losses import enhancer_loss, sdr, separation_loss, si_sdr, stft_loss
 from edge.training.mixing import SongMixer, SpeechMixer

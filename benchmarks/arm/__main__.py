@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from edge.benchmarks.arm.emulator import CORES, HOW_TO_MAKE, NO_HALF
-from edge.cli.common import fail, make_parser, positive_float, positive_int, progress_bar, run_command
+from edge.console import fail, make_parser, positive_float, positive_int, progress_bar, run_command
 
 NAME = "edge.benchmarks.arm"
 EXAMPLES = f"""\

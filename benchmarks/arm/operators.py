@@ -18,7 +18,7 @@ import numpy as np
 
 from edge.benchmarks.arm.emulator import CORES, HOW_TO_MAKE, Emulator, find_emulator, read_marks
 from edge.bundle import Bundle, open_bundle
-from edge.cli.common import make_parser, positive_int, run_command
+from edge.console import make_parser, positive_int, run_command
 from edge.errors import EdgeError, InputError
 
 NAME = "edge.benchmarks.arm.operators"

@@ -138,6 +138,6 @@ def _main(report: Path, document: Path) -> int:
 
 
 if __name__ == "__main__":
-    from edge.cli.common import run_command
+    from edge.console import run_command
 
     sys.exit(run_command("edge.benchmarks.arm.report", lambda: _main(*map(Path, sys.argv[1:]))))

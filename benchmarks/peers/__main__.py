@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edge.atomic import atomic_path
 from edge.benchmarks.peers import catalogue, install, measure, report
-from edge.cli.common import make_parser, positive_float, positive_int, progress_bar, run_command
+from edge.console import make_parser, positive_float, positive_int, progress_bar, run_command
 from edge.errors import EdgeError, InputError
 
 NAME = "python -m edge.benchmarks.peers"

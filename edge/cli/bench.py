@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge.cli.common import fail, make_parser, positive_float, positive_int, progress_bar, run_command
+from edge.console import fail, make_parser, positive_float, positive_int, progress_bar, run_command
 
 if TYPE_CHECKING:
     from edge.benchmarks.runner import Case, Failure, Report

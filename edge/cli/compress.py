@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.cli.common import enter_workbench, make_parser, positive_float, positive_int, run_command
+from edge.console import enter_workbench, make_parser, positive_float, positive_int, run_command
 from edge.errors import InputError
 
 if TYPE_CHECKING:
@@ -113,8 +113,8 @@ def _add_common(p: argparse.ArgumentParser, segment: bool = True) -> None:
 
 
 def _report(args: argparse.Namespace) -> None:
-    from edge.compression.report import ReportOptions, run
-    from edge.compression.report_tables import text
+    from edge.benchmarks.compression.report import ReportOptions, run
+    from edge.benchmarks.compression.tables import text
     from edge.zoo import load_model
 
     names = list(dict.fromkeys(args.models))
@@ -142,7 +142,7 @@ def _report(args: argparse.Namespace) -> None:
 def _sensitivity(args: argparse.Namespace) -> None:
     import dataclasses
 
-    from edge.compression import sensitivity
+    from edge.benchmarks.compression import sensitivity
 
     model = _load(args)
     options = dataclasses.replace(_options(args, ["onnx"]), prune=args.prune, cpu=args.target)
@@ -157,7 +157,7 @@ def _sensitivity(args: argparse.Namespace) -> None:
 def _search(args: argparse.Namespace) -> None:
     import dataclasses
 
-    from edge.compression.search import describe, find_ratio
+    from edge.benchmarks.compression.search import describe, find_ratio
 
     model = _load(args)
     options = dataclasses.replace(_options(args, args.backends), precision=args.precision, cpu=args.target)
@@ -168,8 +168,8 @@ def _search(args: argparse.Namespace) -> None:
 
 
 def _baseline(args: argparse.Namespace) -> None:
-    from edge.compression.baseline import compare
-    from edge.compression.report_tables import baseline_text
+    from edge.benchmarks.compression.baseline import compare
+    from edge.benchmarks.compression.tables import baseline_text
 
     if len(args.checkpoint) > 1:
         raise InputError("a baseline takes one --checkpoint")

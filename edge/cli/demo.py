@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from edge.cli.common import enter_workbench, make_parser, positive_float, positive_int, progress_bar, run_command
+from edge.console import enter_workbench, make_parser, positive_float, positive_int, progress_bar, run_command
 
 EXAMPLES = """\
   edge-demo                       bundles, audio and demo.json in demo_out/, the table on stdout

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edge.cli.common import enter_workbench, make_parser, positive_int, progress_bar, run_command
+from edge.console import enter_workbench, make_parser, positive_int, progress_bar, run_command
 from edge.errors import EdgeError, InputError
 
 NAME = "edge-eval"
@@ -60,8 +60,8 @@ def _run(args: argparse.Namespace, command: str) -> int:
     if args.clean is None and (args.noise or args.noisy):
         raise InputError("--noise and --noisy need --clean DIR")
     enter_workbench(NAME)
-    from edge.training import eval_report
-    from edge.training.eval_run import Options, evaluate_enhancer, evaluate_separator
+    from edge.benchmarks.quality import report
+    from edge.benchmarks.quality.run import Options, evaluate_enhancer, evaluate_separator
 
     if args.output is not None:
         if args.output.is_file():
@@ -83,7 +83,7 @@ def _run(args: argparse.Namespace, command: str) -> int:
     if args.json:
         print(json.dumps(content, indent=1))
     else:
-        print(eval_report.text(content))
+        print(report.text(content))
         if args.output is not None:
             print(f"\nAudio page: {args.output / 'index.html'}")
     return EdgeError.exit_code if content["failed"] else 0

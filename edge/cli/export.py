@@ -8,9 +8,13 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edge.cli.common import enter_workbench, make_parser, positive_float, run_command
+from edge.console import enter_workbench, make_parser, positive_float, run_command
 from edge.errors import InputError
+
+if TYPE_CHECKING:
+    from edge.training.recover import Recovery
 
 EXAMPLES = """\
   edge-export --prune 0.5                                 both shipped models, int8, ONNX and ExecuTorch
@@ -81,8 +85,7 @@ def _run(args: argparse.Namespace) -> None:
         cpu=args.target,
         formats=tuple(dict.fromkeys(part.strip() for part in args.format.split(",") if part.strip())),
         segment=args.segment,
-        recover_minutes=args.recover or 0.0,
-        data=args.data,
+        recover=_recovery(args),
         seed=args.seed,
     )
     check_options(options)
@@ -91,7 +94,7 @@ def _run(args: argparse.Namespace) -> None:
         for name in dict.fromkeys(names):
             wanted = options
             if args.target_mb or args.target_rtf:
-                from edge.compression.search import find_ratio
+                from edge.benchmarks.compression.search import find_ratio
 
                 targets = dict(target_mb=args.target_mb, target_rtf=args.target_rtf)
                 found = find_ratio(load_model(name, args.checkpoint), options, **targets, progress=steps)
@@ -103,6 +106,16 @@ def _run(args: argparse.Namespace) -> None:
     print(summary(manifests))
     for name in dict.fromkeys(names):
         print(args.output / name)
+
+
+def _recovery(args: argparse.Namespace) -> Recovery | None:
+    if args.recover is None:
+        return None
+    if args.data is None:
+        raise InputError("--recover needs training data: give --data DIR (see edge-train data)")
+    from edge.training.recover import Recovery
+
+    return Recovery(args.recover, args.data)
 
 
 def summary(manifests: list) -> str:

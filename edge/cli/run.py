@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from edge.bundle import Bundle
-from edge.cli.common import PassBars, fail, make_parser, positive_float, positive_int, processors, run_command
+from edge.console import PassBars, fail, make_parser, positive_float, positive_int, processors, run_command
 from edge.errors import EdgeError, InputError
 
 EXAMPLES = """\

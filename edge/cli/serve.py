@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from edge.cli.common import make_parser, positive_int, processors, run_command
+from edge.console import make_parser, positive_int, processors, run_command
 from edge.errors import InputError
 
 EXAMPLES = """\

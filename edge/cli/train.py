@@ -111,7 +111,7 @@ def _recover(args: argparse.Namespace) -> int:
 
     from edge.checkpoints import load_checkpoint
     from edge.compression.prune import prune
-    from edge.compression.recover import recover
+    from edge.training.recover import recover
     from edge.zoo import load_model
 
     if args.threads:

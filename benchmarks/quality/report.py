@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edge.training.eval_metrics import UNITS
+from edge.benchmarks.quality.metrics import UNITS
 
 DECIMALS = {"pesq": 2, "estoi": 3, "dnsmos": 2}
 DESCRIPTIONS = {

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.benchmarks.compression.sweep import export_once
 from edge.benchmarks.report import raise_failures
 from edge.benchmarks.runner import Case, measure
 from edge.compression.prune import MAX_RATIO, check_ratio
-from edge.compression.sweep import export_once
 from edge.errors import InputError
 from edge.export.pipeline import ExportOptions
 from edge.zoo import Model
@@ -103,7 +103,7 @@ def _try(
     progress: Progress,
 ) -> Trial:
     progress(f"{model.name}: try {ratio:g}")
-    untrained = dataclasses.replace(options, prune=ratio, recover_minutes=0.0)
+    untrained = dataclasses.replace(options, prune=ratio, recover=None)
     with tempfile.TemporaryDirectory() as temporary:
         bundle = export_once(model, untrained, folder or Path(temporary))
         graphs = bundle.manifest.graphs

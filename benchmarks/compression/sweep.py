@@ -8,19 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import edge
 import edge.compression
 import edge.export
 import edge.models
-from edge import __version__
+import edge.runtime
+from edge import __version__, samples
 from edge.atomic import atomic_path
 from edge.bundle import Bundle, open_bundle
 from edge.errors import EdgeError
 from edge.export.pipeline import ExportOptions, Progress, export_network, tool_versions
 from edge.zoo import Model, recovered_weights
-
-# modules that measure what an export made: a change of theirs makes no other bundle
-_MEASURING = {"baseline", "held_out", "pareto", "report", "report_docs", "report_tables", "search", "sensitivity"}
-_MEASURING |= {"sweep", "timing"}
 
 
 @dataclass(frozen=True)
@@ -50,9 +48,8 @@ def grid(
     kinds = dict.fromkeys((p, cpus[0] if p == "fp32" else cpu) for p in precisions for cpu in cpus)
     wanted = [(ratio, precision, cpu) for ratio in sorted(set(ratios)) for precision, cpu in kinds]
     wanted.sort(key=lambda each: each[:2] != (0.0, "fp32"))
-    minutes = base.recover_minutes
     return [
-        dataclasses.replace(base, prune=r, precision=p, cpu=cpu, recover_minutes=minutes if r else 0.0)
+        dataclasses.replace(base, prune=r, precision=p, cpu=cpu, recover=base.recover if r else None)
         for r, p, cpu in wanted
     ]
 
@@ -112,10 +109,11 @@ def _made_of(model: Model, options: ExportOptions) -> str:
 
 
 def _code() -> str:
-    """Digest of the code that makes a bundle."""
+    """Digest of the code that makes a bundle and measures it, and of the recordings that it does so with."""
     digest = hashlib.sha256()
-    for package in (edge.models, edge.compression, edge.export):
-        for file in sorted(Path(package.__path__[0]).glob("*.py")):
-            if package is not edge.compression or file.stem not in _MEASURING:
-                digest.update(file.name.encode() + file.read_bytes())
+    packages = edge, edge.models, edge.runtime, edge.compression, edge.export
+    files = [file for package in packages for file in sorted(Path(package.__path__[0]).glob("*.py"))]
+    files += sorted(file for file in samples.FOLDER.rglob("*.*") if "__pycache__" not in file.parts)
+    for file in files:
+        digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()

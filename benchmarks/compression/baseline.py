@@ -19,15 +19,15 @@ from torch import nn
 
 from edge import __version__
 from edge.atomic import atomic_path
+from edge.benchmarks.compression.tables import baseline_markdown
 from edge.benchmarks.report import Watch, read_json
 from edge.checkpoints import save_checkpoint
 from edge.compression.cost import parameters
 from edge.compression.prune import prune
-from edge.compression.recover import recover
-from edge.compression.report_tables import baseline_markdown
 from edge.errors import InputError
 from edge.models.htdemucs import HTDemucs
 from edge.training.loop import Schedule, Task, train
+from edge.training.recover import recover
 from edge.training.tasks import NAMES, enhancer_task, separator_task
 from edge.zoo import Model, load_model
 

@@ -56,22 +56,6 @@ def dnsmos(estimate: np.ndarray) -> float:
     return float(_dnsmos().run(estimate / max(1.0, peak), RATE)["ovrl_mos"])
 
 
-def log_spectral_distance(reference: np.ndarray, estimate: np.ndarray, low_hz: float = 4000.0) -> float:
-    """Log-spectral distance of (n,) at 16 kHz above `low_hz`, as NU-Wave measures it (Lee & Han 2021): the root mean
-    square over bins of the difference of log10 powers, mean over frames.
-
-    Frames of 2048 samples (Hann, hop 512); powers below 1e-8 are raised to there.
-    """
-    first = int(np.ceil(low_hz / (RATE / 2048)))
-    ours, theirs = (np.log10(np.maximum(_power(x)[:, first:], 1e-8)) for x in (estimate, reference))
-    return float(np.sqrt(((ours - theirs) ** 2).mean(axis=1)).mean())
-
-
-def _power(audio: np.ndarray) -> np.ndarray:
-    frames = np.lib.stride_tricks.sliding_window_view(np.pad(audio, 1024, mode="reflect"), 2048)[::512]
-    return np.abs(np.fft.rfft(frames * np.hanning(2049)[:-1])) ** 2
-
-
 def level_dbfs(audio: np.ndarray) -> float:
     """RMS level in dB of full scale."""
     return max(SILENCE_DBFS, float(10 * np.log10(max(np.mean(np.square(audio, dtype=np.float64)), 1e-20))))

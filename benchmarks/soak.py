@@ -1,6 +1,6 @@
 """Days of audio through one session, as fast as it goes: does it grow, drift or break?
 
-    python -m edge.runtime.soak BUNDLE --hours 24 [--backend executorch] [--json]
+    python -m edge.benchmarks.soak BUNDLE --hours 24 [--backend executorch] [--json]
 
 The audio is the sample recording at changing levels, cut into blocks of random size, with pauses, denormal numbers,
 NaN and infinite samples between. Exit code 1 where the process grew, counts differ or a sample is not finite.
@@ -20,7 +20,7 @@ import numpy as np
 
 from edge import samples
 from edge.bundle import open_bundle
-from edge.cli.common import make_parser, positive_float, progress_bar, run_command
+from edge.console import make_parser, positive_float, progress_bar, run_command
 from edge.errors import InputError
 from edge.runtime.graphs import default_backend
 from edge.runtime.session import open_session
@@ -153,9 +153,9 @@ def _resident_bytes() -> int:
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = make_parser(
-        "edge.runtime.soak",
+        "edge.benchmarks.soak",
         "Stream days of audio through an enhancer's session and check that nothing grows, drifts or breaks.",
-        "  python -m edge.runtime.soak bundles/enhancer --hours 24",
+        "  python -m edge.benchmarks.soak bundles/enhancer --hours 24",
     )
     parser.add_argument("bundle", type=Path, help="an enhancer's bundle: a folder or NAME.edge")
     parser.add_argument("--hours", type=positive_float, default=24.0, help="of audio (default: 24)")
@@ -182,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"problem: {problem}", file=sys.stderr)
         return 1 if problems else 0
 
-    return run_command("edge.runtime.soak", run)
+    return run_command("edge.benchmarks.soak", run)
 
 
 if __name__ == "__main__":

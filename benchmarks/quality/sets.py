@@ -14,8 +14,8 @@ import soxr
 from scipy.signal import fftconvolve
 
 from edge.audio import AudioReader
+from edge.benchmarks.quality.rooms import RATE, evaluation_rooms
 from edge.errors import InputError
-from edge.training.eval_rooms import RATE, evaluation_rooms
 from edge.training.mixing import mix_at_snr, without_upper_band
 from edge.training.shards import SCALE, open_shard, read_manifest
 from edge.training.speech import AUDIO

@@ -15,9 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from edge.benchmarks.compression.sweep import weights_digest
 from edge.benchmarks.peers.ours import separate, song_manifest
+from edge.benchmarks.quality.metrics import estoi, pesq_wb
+from edge.benchmarks.quality.separator import SILENT, held_out_songs, load_song
+from edge.benchmarks.quality.sets import clips, held_out
+from edge.benchmarks.quality.systems import Scores, System
 from edge.bundle import Bundle
-from edge.compression.sweep import weights_digest
 from edge.errors import InputError
 from edge.manifest import Manifest
 from edge.metrics import sdr, si_sdr
@@ -26,10 +30,6 @@ from edge.models.htdemucs import as_graph
 from edge.runtime.graphs import Graph, load_graph
 from edge.runtime.streams import EnhancerStream
 from edge.samples import STEMS
-from edge.training.eval_metrics import estoi, pesq_wb
-from edge.training.eval_separator import SILENT, held_out_songs, load_song
-from edge.training.eval_sets import clips, held_out
-from edge.training.eval_systems import Scores, System
 from edge.zoo import Model
 
 NETWORK, INPUT = "network", "input"

@@ -10,11 +10,10 @@ from typing import Any
 
 from edge.atomic import atomic_path
 from edge.benchmarks.peers.catalogue import select
-from edge.errors import InputError
-from edge.training import eval_metrics, eval_page, eval_sets
-from edge.training.eval_enhancer import INPUT, rows, run_systems, write_audio
-from edge.training.eval_report import DECIMALS
-from edge.training.eval_separator import (
+from edge.benchmarks.quality import metrics, page, sets
+from edge.benchmarks.quality.enhancer import INPUT, rows, run_systems, write_audio
+from edge.benchmarks.quality.report import DECIMALS
+from edge.benchmarks.quality.separator import (
     BEST_GAIN,
     MIXTURE,
     SOURCES,
@@ -24,8 +23,9 @@ from edge.training.eval_separator import (
     load_song,
     run_separators,
 )
-from edge.training.eval_sets import CONDITIONS, Clip
-from edge.training.eval_systems import Scores, System, our_system, peer_systems
+from edge.benchmarks.quality.sets import CONDITIONS, Clip
+from edge.benchmarks.quality.systems import Scores, System, our_system, peer_systems
+from edge.errors import InputError
 from edge.training.songs import RATE as SONG_RATE
 
 Progress = Callable[[str], None]
@@ -57,7 +57,7 @@ def evaluate_enhancer(options: Options, command: str, progress: Progress, total:
 
     Raises InputError for bad folders, files or names before anything is computed.
     """
-    eval_metrics.load_metrics()
+    metrics.load_metrics()
     systems, missing = _systems(options, "enhance", [INPUT])
     clips, described = _speech_set(options)
     total(len(systems) * len(clips))
@@ -65,7 +65,7 @@ def evaluate_enhancer(options: Options, command: str, progress: Progress, total:
     shown = _shown(clips)
     listen = options.output / "audio" if options.output else None
     if options.output:
-        eval_sets.write_set(options.output / "set", clips)
+        sets.write_set(options.output / "set", clips)
     names = [clip.name for clip in shown]
     failed = run_systems(systems, clips, scores, options.jobs, listen, names, progress)
     content = _content(options, command, described, systems, missing, failed)
@@ -74,10 +74,10 @@ def evaluate_enhancer(options: Options, command: str, progress: Progress, total:
         scenes = []
         for clip in shown:
             write_audio(listen / "clean" / f"{clip.name}.flac", clip.clean)
-            takes: list[eval_page.Take | None] = [eval_page.Take("clean", f"audio/clean/{clip.name}.flac")]
+            takes: list[page.Take | None] = [page.Take("clean", f"audio/clean/{clip.name}.flac")]
             takes += [_take(options.output, s, clip.name, scores.get(s, clip.key)) for s in systems]
             group = f", {clip.group}" if clip.group else ""
-            scenes.append(eval_page.Scene(f"{clip.condition}{group}", [take for take in takes if take]))
+            scenes.append(page.Scene(f"{clip.condition}{group}", [take for take in takes if take]))
         _finish(options.output, "Speech enhancement", content, scenes)
     return content
 
@@ -100,20 +100,20 @@ def evaluate_separator(options: Options, command: str, progress: Progress, total
         content["missing"].append("no real guitar pairs: unpack Debian's fretsonfire-songs-muldjord in DATA/packages")
     if options.output is not None and listen is not None:
         scenes = []
-        takes: list[eval_page.Take | None]
+        takes: list[page.Take | None]
         for name, stored in songs[:2]:
             song = load_song(name, stored)
             by_source = {stem.condition: stem for stem in stems if stem.key.startswith(f"{name}-")}
             write_audio(listen / "mixture" / f"{name}.flac", song.mix, SONG_RATE)
             for source in SOURCES:
                 write_audio(listen / "true" / f"{name}-{source}.flac", song.reference(source), SONG_RATE)
-                takes = [eval_page.Take("mixture", f"audio/mixture/{name}.flac")]
-                takes.append(eval_page.Take(f"true {source}", f"audio/true/{name}-{source}.flac"))
+                takes = [page.Take("mixture", f"audio/mixture/{name}.flac")]
+                takes.append(page.Take(f"true {source}", f"audio/true/{name}-{source}.flac"))
                 for system in systems:
                     if system.launch is not None and source in by_source:
                         found = scores.get(system, by_source[source].key)
                         takes.append(_take(options.output, system, f"{name}-{source}", found))
-                scenes.append(eval_page.Scene(f"{name}, {source}", [take for take in takes if take]))
+                scenes.append(page.Scene(f"{name}, {source}", [take for take in takes if take]))
         _finish(options.output, "Music separation", content, scenes)
     return content
 
@@ -127,20 +127,20 @@ def _systems(options: Options, task: str, inputs: Sequence[System]) -> tuple[lis
 
 def _speech_set(options: Options) -> tuple[list[Clip], str]:
     if options.noisy is not None and options.clean is not None:
-        return list(eval_sets.pairs(options.noisy, options.clean, options.files)), f"pairs of {options.noisy.name}"
+        return list(sets.pairs(options.noisy, options.clean, options.files)), f"pairs of {options.noisy.name}"
     conditions = [c.strip() for c in options.conditions.split(",")] if options.conditions else list(CONDITIONS)
     unknown = [c for c in conditions if c not in CONDITIONS]
     if unknown:
         raise InputError(f"unknown condition {unknown[0]!r}; known: {', '.join(CONDITIONS)}")
     if options.clean is not None and options.noise is not None:
-        corpus, rooms = eval_sets.from_folders(options.clean, options.noise), options.output or Path("build")
+        corpus, rooms = sets.from_folders(options.clean, options.noise), options.output or Path("build")
         described = f"{len(corpus.voices)} files of {options.clean.name} with noises of {options.noise.name}"
     else:
-        corpus, rooms = eval_sets.held_out(options.data / "speech"), options.data
+        corpus, rooms = sets.held_out(options.data / "speech"), options.data
         described = (
             f"test split of {options.data.name}/speech: {len(corpus.voices)} speakers, {len(corpus.noises)} noises"
         )
-    return list(eval_sets.clips(corpus, conditions, options.files or 60, options.seed, rooms)), described
+    return list(sets.clips(corpus, conditions, options.files or 60, options.seed, rooms)), described
 
 
 def _shown(clips: Sequence[Clip]) -> list[Clip]:
@@ -152,16 +152,16 @@ def _shown(clips: Sequence[Clip]) -> list[Clip]:
     return out
 
 
-def _take(folder: Path, system: System, name: str, found: dict[str, Any] | None) -> eval_page.Take | None:
+def _take(folder: Path, system: System, name: str, found: dict[str, Any] | None) -> page.Take | None:
     file = f"audio/{system.name}/{name}.flac"
     if not (folder / file).exists():
         return None
     shown = [
-        f"{eval_metrics.UNITS[key].split(' ')[0]} {value:.{DECIMALS.get(key, 1)}f}"
+        f"{metrics.UNITS[key].split(' ')[0]} {value:.{DECIMALS.get(key, 1)}f}"
         for key, value in (found or {}).items()
         if value is not None and key in ("pesq", "si_sdr", "sdr", "lsd", "residual")
     ]
-    return eval_page.Take(system.title, file, ", ".join(shown[:2]))
+    return page.Take(system.title, file, ", ".join(shown[:2]))
 
 
 def _content(options: Options, command: str, described: str, systems, missing, failed) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def _content(options: Options, command: str, described: str, systems, missing, f
     return content | {"missing": list(missing), "failed": failed}
 
 
-def _finish(folder: Path, title: str, content: dict[str, Any], scenes: Sequence[eval_page.Scene]) -> None:
+def _finish(folder: Path, title: str, content: dict[str, Any], scenes: Sequence[page.Scene]) -> None:
     with atomic_path(folder / "report.json") as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
-    eval_page.write_page(folder, title, content, scenes)
+    page.write_page(folder, title, content, scenes)

@@ -17,18 +17,18 @@ from typing import Any
 
 from edge import __version__
 from edge.atomic import atomic_path
+from edge.benchmarks.compression import baseline
+from edge.benchmarks.compression.held_out import INPUT, NETWORK, means, open_test_set, score_all, summary
+from edge.benchmarks.compression.pareto import COSTS, draw, front, quality_key
+from edge.benchmarks.compression.sweep import Exported, Failure, export_all, grid
+from edge.benchmarks.compression.tables import markdown
+from edge.benchmarks.compression.timing import measure_times
+from edge.benchmarks.quality.systems import Scores, System
 from edge.benchmarks.report import Watch, read_json
 from edge.bundle import Bundle
-from edge.compression import baseline
 from edge.compression.cost import macs_per_second, parameters
-from edge.compression.held_out import INPUT, NETWORK, means, open_test_set, score_all, summary
-from edge.compression.pareto import COSTS, draw, front, quality_key
-from edge.compression.report_tables import markdown
-from edge.compression.sweep import Exported, Failure, export_all, grid
-from edge.compression.timing import measure_times
 from edge.errors import EdgeError, InputError
 from edge.export.pipeline import ExportOptions, check_options, segment_samples
-from edge.training.eval_systems import Scores, System
 from edge.zoo import Model
 
 FORMAT = "stem-edge compression report 1"

@@ -12,10 +12,11 @@ import numpy as np
 import soundfile
 
 from edge.benchmarks.peers.client import start
+from edge.benchmarks.quality.metrics import RATE, level_dbfs, speech_scores, summary
+from edge.benchmarks.quality.sets import Clip
+from edge.benchmarks.quality.systems import OURS, Scores, System
 from edge.errors import EdgeError
-from edge.training.eval_metrics import RATE, level_dbfs, log_spectral_distance, speech_scores, summary
-from edge.training.eval_sets import Clip
-from edge.training.eval_systems import OURS, Scores, System
+from edge.metrics import log_spectral_distance
 
 INPUT = System("input", "noisy input", "0")
 PENDING = 8  # clips that wait to be scored

@@ -14,11 +14,11 @@ import torch
 
 from edge import samples
 from edge.atomic import atomic_path
+from edge.benchmarks.compression.held_out import score, stream_run
+from edge.benchmarks.compression.sweep import export_once
 from edge.benchmarks.report import columns
 from edge.bundle import snr_db
-from edge.compression.held_out import score, stream_run
 from edge.compression.int8 import PlannedLayer, plan_precision, require_all
-from edge.compression.sweep import export_once
 from edge.errors import InputError
 from edge.export.graph import signature
 from edge.export.half import in_half

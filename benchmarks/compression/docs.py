@@ -1,6 +1,6 @@
 """Puts results of edge-compress into a document:
 
-    python -m edge.compression.report_docs docs/compression.md docs/results/compression_*.json
+    python -m edge.benchmarks.compression.docs docs/compression.md docs/results/compression_*.json
 
 A report's picture is drawn beside its JSON, as an SVG of the same name.
 """
@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from edge.atomic import atomic_path
+from edge.benchmarks.compression import baseline, report, sensitivity
+from edge.benchmarks.compression.pareto import draw
+from edge.benchmarks.compression.tables import baseline_markdown, markdown, markdown_table
 from edge.benchmarks.report import read_json
-from edge.compression import baseline, report, sensitivity
-from edge.compression.pareto import draw
-from edge.compression.report_tables import baseline_markdown, markdown, markdown_table
 from edge.errors import InputError
 
-NAME = "python -m edge.compression.report_docs"
+NAME = "python -m edge.benchmarks.compression.docs"
 BEGIN, END = f"<!-- results: made by {NAME} -->", "<!-- end of the results -->"
 
 
@@ -64,7 +64,7 @@ def _main(document: Path, results: Sequence[Path]) -> None:
 
 
 if __name__ == "__main__":
-    from edge.cli.common import run_command
+    from edge.console import run_command
 
     target, *given = map(Path, sys.argv[1:])
     sys.exit(run_command(NAME, lambda: _main(target, given)))

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,17 @@ from edge.training.loop import Schedule, Task, train
 from edge.training.tasks import enhancer_task, separator_task
 
 METHOD = "distillation: the target is the mean of the truth and of the unpruned network's output"
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """`recover` with what it trains on and for how long; the rest is told when the network is there."""
+
+    minutes: float
+    data: Path
+
+    def __call__(self, student: nn.Module, teacher: nn.Module, ratio: float, seed: int) -> dict[str, Any]:
+        return recover(student, teacher, self.data, self.minutes, ratio, seed=seed)
 
 
 def recover(
@@ -44,7 +56,8 @@ def recover(
     record: dict[str, Any] = {"minutes": minutes, "method": METHOD}
     metadata = {**(notes or {}), "prune_ratio": str(ratio), "recovery": json.dumps(record)}
     examples = {k: v for k, v in {"batch": batch, "seconds": seconds}.items() if v is not None}
-    task = _distillation(student, teacher, data, metadata, examples)
+    # a checkpoint that is kept is stored in int8; what is read back from a run that is not has lost nothing
+    task = _distillation(student, teacher, data, metadata, examples, "int8" if out else "fp32")
     schedule = Schedule(minutes=minutes, warmup=50, ema=0.995, seed=seed)
     with tempfile.TemporaryDirectory() as temporary:
         folder = out or Path(temporary)
@@ -55,7 +68,12 @@ def recover(
 
 
 def _distillation(
-    student: nn.Module, teacher: nn.Module, data: Path, metadata: dict[str, str], examples: Mapping[str, Any]
+    student: nn.Module,
+    teacher: nn.Module,
+    data: Path,
+    metadata: dict[str, str],
+    examples: Mapping[str, Any],
+    precision: str,
 ) -> Task:
     if isinstance(student, Enhancer):
         task, target = enhancer_task(data, **examples), "clean"
@@ -76,6 +94,6 @@ def _distillation(
         return task.loss(model, {**example, target: (example[target] + taught) / 2})
 
     def save(path: Path, model: nn.Module) -> None:
-        save_checkpoint(path, model, metadata, precision="int8")
+        save_checkpoint(path, model, metadata, precision)
 
     return dataclasses.replace(task, model=student, loss=loss, save=save, learning_rate=2 / 3 * task.learning_rate)

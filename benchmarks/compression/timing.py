@@ -12,11 +12,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from edge.benchmarks.compression.sweep import Failure
 from edge.benchmarks.runner import SLICE_SECONDS, Case, Other, Result, measure
 from edge.benchmarks.stats import paired_ratio
 from edge.bundle import Bundle
 from edge.checkpoints import save_checkpoint
-from edge.compression.sweep import Failure
 from edge.errors import EdgeError
 from edge.models.bag import Bag
 from edge.zoo import Model

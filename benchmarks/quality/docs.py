@@ -1,4 +1,4 @@
-"""Puts the tables of reports into a document: python -m edge.training.eval_docs docs/evaluation.md REPORT..."""
+"""Puts the tables of reports into a document: python -m edge.benchmarks.quality.docs docs/evaluation.md REPORT..."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge.atomic import atomic_path
+from edge.benchmarks.quality.report import markdown
 from edge.errors import InputError
-from edge.training.eval_report import markdown
 
-BEGIN, END = "<!-- results: made by python -m edge.training.eval_docs -->", "<!-- end of the results -->"
+BEGIN, END = "<!-- results: made by python -m edge.benchmarks.quality.docs -->", "<!-- end of the results -->"
 
 
 def with_results(document: str, reports: Sequence[Path]) -> str:

@@ -1,6 +1,6 @@
 """What low latency costs a separator: SDR and RTF by latency, on a song whose stems are known.
 
-python -m edge.cli.latency BUNDLE [SONG_FOLDER] [--latencies 0.2,0.5,1,2,4]
+python -m edge.benchmarks.latency BUNDLE [SONG_FOLDER] [--latencies 0.2,0.5,1,2,4]
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from edge import samples
 from edge.audio import AudioReader, Resampler
 from edge.bundle import Bundle, Manifest, open_bundle
-from edge.cli.common import make_parser, positive_int, run_command
+from edge.console import make_parser, positive_int, run_command
 from edge.errors import InputError
 from edge.metrics import sdr
 from edge.runtime.chain import mapped
@@ -111,10 +111,10 @@ def _latencies(text: str) -> list[float]:
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = make_parser(
-        "edge.cli.latency",
+        "edge.benchmarks.latency",
         "Measure a separator's SDR and RTF by latency; prints a Markdown table.",
-        "  python -m edge.cli.latency bundles/htdemucs-mini\n"
-        "  python -m edge.cli.latency bundles/htdemucs songs/one --latencies 0.5,1 --backend executorch",
+        "  python -m edge.benchmarks.latency bundles/htdemucs-mini\n"
+        "  python -m edge.benchmarks.latency bundles/htdemucs songs/one --latencies 0.5,1 --backend executorch",
     )
     parser.add_argument("bundle", type=Path, help="a separator's bundle: a folder or NAME.edge")
     parser.add_argument("song", type=Path, nargs="?", help="a folder with a recording a source (default: the sample)")
@@ -131,7 +131,7 @@ def main(argv: list[str] | None = None) -> int:
         rows = measure_latencies(bundle, song, args.latencies, backend, args.threads)
         print(json.dumps([asdict(row) for row in rows], indent=2) if args.json else _table(rows))
 
-    return run_command("edge.cli.latency", run)
+    return run_command("edge.benchmarks.latency", run)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ import soundfile
 import soxr
 
 from edge.benchmarks.peers.client import start
+from edge.benchmarks.quality.enhancer import write_audio
+from edge.benchmarks.quality.metrics import stem_scores
+from edge.benchmarks.quality.systems import Scores, System
 from edge.errors import EdgeError, InputError
 from edge.metrics import sdr, si_sdr
-from edge.training.eval_enhancer import write_audio
-from edge.training.eval_metrics import stem_scores
-from edge.training.eval_systems import Scores, System
 from edge.training.shards import SCALE, open_shard, read_manifest
 from edge.training.songs import RATE, STEMS
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from edge.atomic import atomic_path
 from edge.audio import AudioReader
+from edge.benchmarks.quality.report import notes, tables
 from edge.errors import InputError
-from edge.training.eval_report import notes, tables
 
 RANGE_DB = 80  # of the pictures
 

@@ -13,12 +13,12 @@ from edge import metrics
 from edge.benchmarks.peers.catalogue import Peer
 from edge.benchmarks.peers.client import Launch, bundle_launch, checkpoint_launch, peer_launch
 from edge.benchmarks.peers.install import version_of
+from edge.benchmarks.quality import metrics as figures
 from edge.errors import InputError
-from edge.training import eval_metrics
 from edge.zoo import WEIGHTS
 
 OURS = "ours"
-_SOURCES = (eval_metrics.__file__, metrics.__file__)
+_SOURCES = (figures.__file__, metrics.__file__)
 _METRICS = hashlib.sha256(b"".join(Path(file).read_bytes() for file in _SOURCES)).hexdigest()[:12]
 
 
