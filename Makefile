@@ -114,5 +114,5 @@ $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "Python 3.11 to 3.13 is needed: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -e '.[export,demucs,serve,training,eval,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[export,demucs,media,serve,training,eval,dev]'
 	@touch $@
