@@ -18,9 +18,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from edge.backends import import_backend
 from edge.bundle import open_bundle
 from edge.runtime.golden import check_golden
-from edge.runtime.graphs import import_backend, load_graph
+from edge.runtime.graphs import load_graph
 
 # name: whether it measures arithmetic (MACs) or memory (weight bytes)
 PROBES = {

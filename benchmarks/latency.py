@@ -16,6 +16,7 @@ import numpy as np
 
 from edge import samples
 from edge.audio import AudioReader, Resampler
+from edge.backends import BACKENDS
 from edge.bundle import Bundle, Manifest, open_bundle
 from edge.console import make_parser, positive_int, run_command
 from edge.errors import InputError
@@ -119,7 +120,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("bundle", type=Path, help="a separator's bundle: a folder or NAME.edge")
     parser.add_argument("song", type=Path, nargs="?", help="a folder with a recording a source (default: the sample)")
     parser.add_argument("--latencies", type=_latencies, default=_latencies(LATENCIES), help=f"default: {LATENCIES}")
-    parser.add_argument("--backend", choices=("onnx", "executorch"), help="default: onnx where the bundle has it")
+    parser.add_argument("--backend", choices=tuple(BACKENDS), help="default: onnx where the bundle has it")
     parser.add_argument("--threads", type=positive_int, default=1, help="default: 1")
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args(argv)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from edge.atomic import atomic_path
+from edge.backends import BACKENDS
 from edge.benchmarks import svg
 from edge.benchmarks.profiling import KINDS
 from edge.benchmarks.report import Content, cost_cells, labels, notes, number, ratio_cells
 
-BACKENDS = ("onnx", "executorch")
+_BACKENDS = tuple(BACKENDS)
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2330; --soft: #5b6472; --line: #d9dde4; --paper: #ffffff; --limit: #b3261e;
@@ -65,8 +66,8 @@ def plots(content: Content) -> list[str]:
     """Sections of a page: speed, hop times, size against speed, distance from the floor, profiles, all figures."""
     results = content["results"]
     names = case_names(results)
-    kinds = [BACKENDS.index(r["backend"]) for r in results]
-    key = svg.legend([(i, BACKENDS[i]) for i in sorted(set(kinds))])
+    kinds = [_BACKENDS.index(r["backend"]) for r in results]
+    key = svg.legend([(i, _BACKENDS[i]) for i in sorted(set(kinds))])
     body = [
         "<h2>Real-time factor</h2>",
         '<p class="soft">Time of a run / the audio that it advances by, median; shorter is better. '
@@ -157,7 +158,7 @@ def _range(name: str, r: dict[str, Any], kind: int) -> svg.Range:
 def _points(results: Sequence[dict[str, Any]]) -> list[svg.Point]:
     threads = min(r["threads"] for r in results)
     return [
-        svg.Point(name, r["graph_bytes"] / 1e6, r["rtf"], BACKENDS.index(r["backend"]), r["precision"] == "fp32")
+        svg.Point(name, r["graph_bytes"] / 1e6, r["rtf"], _BACKENDS.index(r["backend"]), r["precision"] == "fp32")
         for name, r in zip(labels(results), results, strict=True)
         if r["threads"] == threads
     ]

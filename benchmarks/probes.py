@@ -22,7 +22,6 @@ from edge.atomic import atomic_path
 from edge.benchmarks.floor import PROBES
 from edge.bundle import (
     BeforeAfter,
-    Bundle,
     Compression,
     Golden,
     GoldenInput,
@@ -30,7 +29,6 @@ from edge.bundle import (
     GraphRecord,
     Manifest,
     Quality,
-    TensorSpec,
     write_bundle,
 )
 from edge.compression.int8 import KINDS, PlannedLayer, require_all, weighted_layers
@@ -39,8 +37,9 @@ from edge.console import enter_workbench, run_command
 from edge.export.pipeline import GOLDEN_MIN_DB, tool_versions
 from edge.export.to_executorch import to_executorch
 from edge.export.to_onnx import to_onnx
+from edge.interface import enhancement_interface
 from edge.runtime.golden import golden_output
-from edge.runtime.graphs import load_graph
+from edge.runtime.graphs import load_file
 
 RATE = 16000
 _FILES = {"onnx": "model.onnx", "executorch": "model.pte"}
@@ -127,16 +126,10 @@ def _write_bundle(probe: Probe, folder: Path) -> None:
         t: GoldenOutput(f"golden/{t}.f32", (len(audio[::stride]),), GOLDEN_MIN_DB[probe.precision]) for t in built
     }
     rate = probe.macs * RATE / hop
+    interface = enhancement_interface(RATE, hop, source="probe")
     manifest = Manifest(
         name=f"{probe.name}-{probe.precision}",
-        task="enhance",
-        sources=["probe"],
-        sample_rate=RATE,
-        channels=1,
-        hop=hop,
-        latency_samples=hop,
-        inputs=[TensorSpec("audio", (1, hop))],
-        outputs=[TensorSpec("enhanced", (1, hop))],
+        **vars(interface),
         precision=probe.precision,
         graphs=records,
         compression=Compression(0.0, BeforeAfter(probe.macs, probe.macs), BeforeAfter(rate, rate), BeforeAfter(0, 0)),
@@ -151,7 +144,7 @@ def _write_bundle(probe: Probe, folder: Path) -> None:
     folder.mkdir()
     for target in built:
         (folder / _FILES[target]).write_bytes(data[_FILES[target]])
-        output = golden_output(manifest, audio, load_graph(Bundle(folder, folder, manifest), target))
+        output = golden_output(interface, audio, load_file(folder / _FILES[target], target, interface), stride)
         (folder / _FILES[target]).unlink()
         files[f"golden/{target}.f32"] = output.astype("<f4").tobytes()
     write_bundle(folder, manifest, files)

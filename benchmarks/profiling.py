@@ -16,9 +16,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from edge.backends import import_backend
+from edge.backends.onnx import Onnx
 from edge.bundle import open_bundle
-from edge.runtime.graphs import import_backend
-from edge.runtime.onnx_backend import Onnx
 
 KINDS = {
     "convolution": "Conv ConvTranspose ConvInteger QLinearConv FusedConv",

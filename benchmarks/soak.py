@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from edge import samples
+from edge.backends import BACKENDS
 from edge.bundle import open_bundle
 from edge.console import make_parser, positive_float, progress_bar, run_command
 from edge.errors import InputError
@@ -159,7 +160,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("bundle", type=Path, help="an enhancer's bundle: a folder or NAME.edge")
     parser.add_argument("--hours", type=positive_float, default=24.0, help="of audio (default: 24)")
-    parser.add_argument("--backend", choices=("onnx", "executorch"), help="default: onnx where the bundle has it")
+    parser.add_argument("--backend", choices=tuple(BACKENDS), help="default: onnx where the bundle has it")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     args = parser.parse_args(argv)
 

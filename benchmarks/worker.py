@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from edge.backends import import_backend
 from edge.bundle import Bundle, open_bundle
 from edge.errors import EdgeError
 from edge.manifest import Manifest
 from edge.runtime.binding import Binding
 from edge.runtime.golden import check_golden
-from edge.runtime.graphs import Graph, LoadedGraph, bind, import_backend, load_graph
+from edge.runtime.graphs import Graph, LoadedGraph, bind, load_graph
 
 _OVERHEAD_HOPS = 200
 _WARM_BELOW = 0.02  # seconds: a shorter run is repeated untimed at the start of a slice, when its caches are cold

@@ -8,9 +8,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from edge.compression.int8 import PlannedLayer
-from edge.models.bag import Bag
-from edge.models.enhancer import Enhancer
-from edge.models.htdemucs import HTDemucs
+from edge.models.architectures import architecture_of
+from edge.models.bag import members
 
 # matrices that a lowered graph holds but nobody trained: counted as constants, not as weights
 _LAYER_OPS = (torch.ops.aten.convolution, torch.ops.aten.mm, torch.ops.aten.addmm)
@@ -37,35 +36,19 @@ class Macs:
 def macs_per_second(model: nn.Module, segment: int | None = None) -> Macs:
     """What one second of audio costs the learned network.
 
-    HTDemucs: at `segment` samples, without the STFT pair; Enhancer: one hop after another. Counted on the meta
-    device, so nothing is computed.
+    At `segment` samples (of a separator; None: its own), transforms that nobody trained apart; of a bag the sum.
+    Counted on the meta device, so nothing is computed.
     """
-    if isinstance(model, Bag):
-        each = [macs_per_second(m, segment) for m in model.models]
-        return Macs(sum(m.layers for m in each), sum(m.attention for m in each))
+    each = [_macs_per_second(member, segment) for member in members(model)]
+    return Macs(sum(m.layers for m in each), sum(m.attention for m in each))
+
+
+def _macs_per_second(model: nn.Module, segment: int | None) -> Macs:
     with FlopCounterMode(display=False) as counter:
-        seconds = run_once(copy.deepcopy(model).to("meta").eval(), segment)
+        seconds = architecture_of(model).run_once(copy.deepcopy(model).to("meta").eval(), segment)
     counts = counter.get_flop_counts()["Global"]
     layers = sum(flops for op, flops in counts.items() if op in _LAYER_OPS)
     return Macs(layers / 2 / seconds, (counter.get_total_flops() - layers) / 2 / seconds)
-
-
-@torch.no_grad()
-def run_once(meta: nn.Module, segment: int | None = None) -> float:
-    """Run a network that lies on the meta device: an HTDemucs' core on `segment` samples (default: its own), or an
-    Enhancer on one hop. Returns the seconds of audio that this was."""
-    if isinstance(meta, HTDemucs):
-        c = meta.config
-        length = segment or c.segment_samples
-        frames = -(-length // (c.nfft // 4))
-        wave = torch.empty(1, c.audio_channels, length, device="meta")
-        meta.core(wave, torch.empty(1, 2 * c.audio_channels, c.nfft // 2, frames, device="meta"))
-        return length / c.samplerate
-    if isinstance(meta, Enhancer):
-        state = {k: torch.empty(1, *s, device="meta") for k, s in meta.state_shapes().items()}
-        meta(torch.empty(1, meta.config.hop, device="meta"), state)
-        return meta.config.hop / meta.config.sample_rate
-    raise TypeError(f"cannot count {type(meta).__name__}")
 
 
 def weight_bytes(module: nn.Module, plan: list[PlannedLayer]) -> int:

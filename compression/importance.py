@@ -9,47 +9,36 @@ random outputs give the energy of that change for every channel at once (a Taylo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edge import samples
-from edge.models.enhancer import Enhancer
-from edge.models.htdemucs import HTDemucs
-
-_CLIPS, _CLIP_SECONDS = 6, 2.0
+_CLIPS, CLIP_SECONDS = 6, 2.0
 _PROBES = 5
 _QUIETEST = 0.03  # of the loudest output's RMS: a silent source does not count without bound
 
 
-def calibration_clips(model: nn.Module) -> list[Tensor]:
-    """Real audio for `model`'s forward: music for a separator (1, C, N), noisy speech for an enhancer (1, N).
-
-    The speech plays backwards: alike in everything that counts, but not the recording on which quality is measured.
-    """
-    if isinstance(model, HTDemucs):
-        audio = samples.music()
-        audio = np.resize(audio, (model.config.audio_channels, audio.shape[1]))
-        length = min(int(_CLIP_SECONDS * model.config.samplerate), model.config.segment_samples)
-    else:
-        config = cast(Enhancer, model).config
-        audio = samples.speech()[0][None, ::-1]
-        length = int(_CLIP_SECONDS * config.sample_rate) // config.hop * config.hop
+def cut(audio: np.ndarray, length: int) -> list[Tensor]:
+    """Clips (channels, length) from all over a recording (channels, n)."""
     starts = np.linspace(0, audio.shape[-1] - length, _CLIPS).astype(int)
-    clips = [torch.from_numpy(np.ascontiguousarray(audio[:, s : s + length], np.float32)) for s in starts]
-    return [clip[None] for clip in clips] if isinstance(model, HTDemucs) else clips
+    return [torch.from_numpy(np.ascontiguousarray(audio[:, s : s + length], np.float32)) for s in starts]
 
 
-def probe_gradients(model: nn.Module, clips: Sequence[Tensor], probes: int = _PROBES, seed: int = 0) -> Iterator[None]:
+Forward = Callable[[nn.Module, Tensor], Tensor]
+
+
+def probe_gradients(
+    model: nn.Module, forward: Forward, clips: Sequence[Tensor], probes: int = _PROBES, seed: int = 0
+) -> Iterator[None]:
     """Yield once for each of `probes` random outputs a clip, with the parameters' `grad` set from it.
 
-    Each source counts relative to its own energy, floored at -30 dB of the loudest one's.
+    forward: (model, clip) to the output that counts. Each source counts relative to its own energy, floored at -30 dB
+    of the loudest one's.
     """
     generator = torch.Generator().manual_seed(seed)
     for clip in clips:
-        output = cast(Tensor, model(clip) if isinstance(model, HTDemucs) else model(clip)[0])
+        output = forward(model, clip)
         energy = output.detach().flatten(2).square().sum(2) if output.dim() > 2 else output.detach().square().sum()
         weight = energy.clamp_min(_QUIETEST**2 * energy.max() + 1e-12).rsqrt()
         weight = weight.reshape(*weight.shape, *[1] * (output.dim() - weight.dim()))
@@ -60,11 +49,13 @@ def probe_gradients(model: nn.Module, clips: Sequence[Tensor], probes: int = _PR
             yield
 
 
-def mean_squares(model: nn.Module, clips: Sequence[Tensor], scores: Callable[[], list[Tensor]]) -> list[Tensor]:
+def mean_squares(
+    model: nn.Module, forward: Forward, clips: Sequence[Tensor], scores: Callable[[], list[Tensor]]
+) -> list[Tensor]:
     """Mean over all probes of the squares of what `scores` reads from the parameters and their gradients."""
     totals: list[Tensor] = []
     count = 0
-    for _ in probe_gradients(model, clips):
+    for _ in probe_gradients(model, forward, clips):
         squares = [score.double().square() for score in scores()]
         totals = squares if not totals else [a + b for a, b in zip(totals, squares, strict=True)]
         count += 1

@@ -15,15 +15,13 @@ import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 
-from edge.compression import enhancer_groups, htdemucs_groups
 from edge.compression.allocate import Allocation, Candidate, Use, allocate
+from edge.compression.architectures import pruning_of
 from edge.compression.groups import Branch, ChannelGroup, width_step
-from edge.compression.importance import calibration_clips, mean_squares
+from edge.compression.importance import mean_squares
 from edge.compression.workload import WEIGHTED, workload
 from edge.errors import EdgeError, InputError
-from edge.models.bag import Bag
-from edge.models.enhancer import Enhancer
-from edge.models.htdemucs import HTDemucs
+from edge.models.bag import members, with_members
 
 MAX_RATIO = 0.9
 
@@ -43,7 +41,7 @@ def check_ratio(ratio: float) -> None:
 
 
 def prune(model: nn.Module, ratio: float, clips: Sequence[Tensor] | None = None) -> PruneResult:
-    """Thin an HTDemucs or Enhancer to what uniformly removing `ratio` of all channels would leave; a copy is returned.
+    """Thin a network to what uniformly removing `ratio` of all channels would leave; a copy is returned.
 
     Products and weights then fall by about 1 - (1 - ratio)^2, activations by `ratio`; what is left is distributed so
     that as much of the output as possible is kept. No group falls below half of its uniform share.
@@ -52,23 +50,24 @@ def prune(model: nn.Module, ratio: float, clips: Sequence[Tensor] | None = None)
     Raises InputError for another ratio.
     """
     check_ratio(ratio)
-    if isinstance(model, Bag):
-        results = [prune(member, ratio, clips) for member in model.models]
+    if len(members(model)) > 1:
+        results = [prune(member, ratio, clips) for member in members(model)]
         widths = {f"{i}.{k}": v for i, result in enumerate(results) for k, v in result.widths.items()}
-        return PruneResult(Bag([result.model for result in results]).eval(), widths)  # type: ignore[list-item]
+        return PruneResult(with_members(model, [result.model for result in results]), widths)
     model = copy.deepcopy(model).train(False).requires_grad_(True)
     widths = {}
     if ratio:
         with torch.inference_mode(False), torch.enable_grad():  # dependencies are read off the autograd graph
-            widths = _prune(model, ratio, clips or calibration_clips(model))
+            widths = _prune(model, ratio, clips or pruning_of(model).clips(model))
     model.zero_grad()
     return PruneResult(model.eval(), widths)
 
 
 def _prune(model: nn.Module, ratio: float, clips: Sequence[Tensor]) -> dict[str, tuple[int, int]]:
-    groups, branches, trace = _recipe(model)
+    recipe = pruning_of(model)
+    groups, branches = recipe.groups(model), recipe.branches(model)
     graph = tp.DependencyGraph()
-    graph.build_dependency(model, **trace)
+    graph.build_dependency(model, **recipe.trace(model))
     scorer = tp.importance.GroupTaylorImportance(group_reduction="max", normalizer=None, multivariable=True)
     coupled = [_coupled(graph, group) for group in groups]
 
@@ -78,7 +77,7 @@ def _prune(model: nn.Module, ratio: float, clips: Sequence[Tensor]) -> dict[str,
             raise EdgeError("pruning: a group of channels has no importance of its own width")
         return each + [(b.scale * b.scale.grad).sum().reshape(1) for b in branches]
 
-    energy = mean_squares(model, clips, scores)
+    energy = mean_squares(model, recipe.output, clips, scores)
     names = {module: name for name, module in model.named_modules()}
     thinned = [
         _group_candidate(graph, group, parts, score, ratio, names)
@@ -93,18 +92,8 @@ def _prune(model: nn.Module, ratio: float, clips: Sequence[Tensor]) -> dict[str,
         widths[branch.name] = (1, allocation.kept[branch.name])
         if not allocation.kept[branch.name]:
             branch.remove()
-    if isinstance(model, HTDemucs):
-        htdemucs_groups.settle_heads(model)
+    recipe.settle(model)
     return widths
-
-
-def _recipe(model: nn.Module) -> tuple[list[ChannelGroup], list[Branch], dict[str, Any]]:
-    if isinstance(model, HTDemucs):
-        groups, branches = list(htdemucs_groups.prune_seeds(model)), list(htdemucs_groups.branches(model))
-        return groups, branches, htdemucs_groups.trace_arguments(model)
-    if isinstance(model, Enhancer):
-        return list(enhancer_groups.prune_seeds(model)), [], enhancer_groups.trace_arguments(model)
-    raise TypeError(f"no channel groups known for {type(model).__name__}")
 
 
 def _width(graph: tp.DependencyGraph, group: ChannelGroup) -> int:

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from edge.compression.cost import run_once
+from edge.models.architectures import architecture_of
 
 aten = torch.ops.aten
 MAC = 0.4
@@ -91,7 +91,7 @@ class _Counter(TorchDispatchMode):
 
 
 def workload(model: nn.Module) -> dict[str, LayerWork]:
-    """Work of an HTDemucs core on one segment, or of an Enhancer on one hop, by weighted layer's name."""
+    """Work of one run of a network, as its architecture has it, by weighted layer's name."""
     meta = copy.deepcopy(model).to("meta").eval()
     counter = _Counter()
     for name, module in meta.named_modules():
@@ -100,5 +100,5 @@ def workload(model: nn.Module) -> dict[str, LayerWork]:
             entry.weights = sum(p.numel() for p in module.parameters())
             module.register_forward_pre_hook(lambda *_, n=name: setattr(counter, "current", n))
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH), counter:
-        run_once(meta)
+        architecture_of(model).run_once(meta, None)
     return counter.layers

@@ -22,9 +22,9 @@ from typing import IO
 import numpy as np
 
 from edge.errors import EdgeError, InputError
+from edge.interface import Interface, TensorSpec
 from edge.manifest import (
     FORMAT_VERSION,
-    FORMATS,
     BeforeAfter,
     Compression,
     FileRecord,
@@ -35,13 +35,11 @@ from edge.manifest import (
     LayerRecord,
     Manifest,
     Quality,
-    TensorSpec,
     parse_manifest,
     referenced_files,
 )
 
 __all__ = [
-    "FORMATS",
     "FORMAT_VERSION",
     "BeforeAfter",
     "Bundle",
@@ -51,6 +49,7 @@ __all__ = [
     "GoldenInput",
     "GoldenOutput",
     "GraphRecord",
+    "Interface",
     "LayerRecord",
     "Manifest",
     "Quality",

@@ -8,7 +8,7 @@ and free text such as `training_data` and `weights_license`; its tensors are fp3
 import dataclasses
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,8 +19,8 @@ from torch import nn
 
 from edge.atomic import atomic_path
 from edge.errors import InputError
-from edge.models.enhancer import Enhancer, EnhancerConfig
-from edge.models.htdemucs import HTDemucs, HTDemucsConfig
+from edge.models.architectures import ARCHITECTURES, architecture_of
+from edge.models.htdemucs import HTDemucsConfig
 from edge.models.widths import fit_widths
 
 OFFICIAL_LICENSE = (
@@ -29,10 +29,6 @@ OFFICIAL_LICENSE = (
 )
 UNKNOWN_LICENSE = "as given by the provider of the checkpoint"
 
-MODELS: dict[str, tuple[type[nn.Module], type]] = {
-    "htdemucs": (HTDemucs, HTDemucsConfig),
-    "enhancer": (Enhancer, EnhancerConfig),
-}
 
 # Released settings that our network implements in one form only; any other value is refused, never ignored.
 _FIXED_SETTINGS: dict[str, tuple] = {
@@ -55,36 +51,35 @@ _FIXED_SETTINGS: dict[str, tuple] = {
 
 
 _SCALE = ".int8_scale"
-_AUDIBLE = ("analysis.weight", "synthesis.weight")  # the enhancer's bases: clean speech would hear their rounding
 _POSITIONAL = ("sources", "audio_channels", "channels", "channels_time", "growth", "nfft")
 
 
 def save_checkpoint(
     path: Path | str, model: nn.Module, metadata: Mapping[str, str] | None = None, precision: str = "fp32"
 ) -> None:
-    """Write `model` (HTDemucs or Enhancer, pruned or not) to a safetensors file, atomically.
+    """Write `model` (of a registered architecture, pruned or not) to a safetensors file, atomically.
 
     precision: "fp32", "fp16", or "int8": matrices and kernels as int8 with an fp32 scale for each row of their first
-    axis (`NAME.int8_scale`), all else, and the enhancer's analysis and synthesis, as fp16.
+    axis (`NAME.int8_scale`), all else, and what the architecture spares, as fp16.
     """
-    name = next(n for n, (cls, _) in MODELS.items() if isinstance(model, cls))
+    architecture = architecture_of(model)
     config = json.dumps(dataclasses.asdict(model.config), default=str)  # type: ignore[call-overload]
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     if precision == "int8":
-        tensors = _encode_int8(tensors)
+        tensors = _encode_int8(tensors, architecture.fp32_tensors)
     if precision != "fp32":
         tensors = {k: v if k.endswith(_SCALE) or not v.is_floating_point() else v.half() for k, v in tensors.items()}
     for key, module in model.named_modules():
         if isinstance(getattr(module, "kept", None), torch.Tensor):
             tensors[f"{key}.kept"] = module.kept.cpu().contiguous()
     with atomic_path(Path(path)) as temporary:
-        save_file(tensors, temporary, metadata={**(metadata or {}), "model": name, "config": config})
+        save_file(tensors, temporary, metadata={**(metadata or {}), "model": architecture.kind, "config": config})
 
 
-def _encode_int8(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _encode_int8(tensors: Mapping[str, torch.Tensor], spared: Sequence[str]) -> dict[str, torch.Tensor]:
     encoded = {}
     for name, values in tensors.items():
-        if values.dim() < 2 or not values.is_floating_point() or name in _AUDIBLE:
+        if values.dim() < 2 or not values.is_floating_point() or name in spared:
             encoded[name] = values
             continue
         largest = values.abs().flatten(1).amax(1).clamp_min(torch.finfo(torch.float32).tiny)
@@ -137,9 +132,9 @@ def load_any(path: Path | str, expected: str) -> tuple[nn.Module, dict[str, str]
 
 
 def _build(path: Path, kind: str, metadata: Mapping[str, str], state: dict[str, torch.Tensor]) -> nn.Module:
-    if kind not in MODELS:
-        raise InputError(f"{path}: a checkpoint of another model ({kind}); known: {', '.join(MODELS)}")
-    cls, config_cls = MODELS[kind]
+    if kind not in ARCHITECTURES:
+        raise InputError(f"{path}: a checkpoint of another model ({kind}); known: {', '.join(ARCHITECTURES)}")
+    cls, config_cls = ARCHITECTURES[kind].network, ARCHITECTURES[kind].config
     try:
         config = _config(config_cls, json.loads(metadata["config"])) if "config" in metadata else _infer(state)
         model = cls(config)

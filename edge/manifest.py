@@ -12,22 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from edge.backends import BACKENDS
 from edge.errors import InputError
+from edge.interface import Interface, check_interface, need
 
 FORMAT_VERSION = "1.0"
-FORMATS = ("onnx", "executorch")
-TASKS = ("separate", "enhance")
 PRECISIONS = ("fp32", "int8")
-DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """One input, output or state of the graph: its shape is static."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -140,22 +130,14 @@ class FileRecord:
     sha256: str
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """Everything a device needs to run one model; the fields are those of docs/bundle.md.
+@dataclass(frozen=True, kw_only=True)
+class Manifest(Interface):
+    """How to run one model and how it came to be; the fields are those of docs/bundle.md.
 
     Raises InputError when built from values that contradict each other.
     """
 
     name: str
-    task: str
-    sources: list[str]
-    sample_rate: int
-    channels: int
-    hop: int
-    latency_samples: int
-    inputs: list[TensorSpec]
-    outputs: list[TensorSpec]
     precision: str
     graphs: dict[str, GraphRecord]
     compression: Compression
@@ -163,21 +145,20 @@ class Manifest:
     golden: Golden
     weights_license: str
     training_data: str
-    segment: int | None = None
-    delay: int = 0
-    states: list[TensorSpec] = field(default_factory=list)
     parity: dict[str, float] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)
     files: dict[str, FileRecord] = field(default_factory=dict)
     format_version: str = FORMAT_VERSION
 
     def __post_init__(self) -> None:
+        check_interface(self)
         check_manifest(self)
 
     def to_json(self) -> str:
         """This manifest as JSON text; NaN and infinities are refused, for most JSON readers know neither."""
         try:
-            data = {"format_version": self.format_version} | dataclasses.asdict(self)
+            first = {"format_version": self.format_version, "name": self.name}
+            data = first | dataclasses.asdict(self)
             return json.dumps(data, indent=2, allow_nan=False) + "\n"
         except ValueError as error:
             raise InputError(f"the manifest of {self.name} holds a NaN or infinite number") from error
@@ -223,42 +204,12 @@ def safe_relative(path: str) -> bool:
 
 
 def check_manifest(m: Manifest) -> None:
-    """Raise InputError, naming the key, where the values of `m` cannot describe a bundle."""
-
-    def need(condition: bool, message: str) -> None:
-        if not condition:
-            raise InputError(message)
-
-    need(m.task in TASKS, f"task is {m.task!r}, not one of {', '.join(TASKS)}")
+    """Raise InputError, naming the key, where the records of `m` cannot describe a bundle."""
     need(m.precision in PRECISIONS, f"precision is {m.precision!r}, not one of {', '.join(PRECISIONS)}")
-    for key in ("sample_rate", "channels", "hop"):
-        need(getattr(m, key) > 0, f"{key} must be positive")
-    need(m.delay >= 0 and m.latency_samples >= 0, "delay and latency_samples must not be negative")
-    need(len(m.sources) > 0, "sources is empty")
-    need(len(set(m.sources)) == len(m.sources), "sources holds a name twice")
-    for source in m.sources:  # each becomes a file name
-        valid = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", source)
-        need(valid is not None, f"source {source!r} must be letters, digits, - and _")
-    for spec in [*m.inputs, *m.outputs, *m.states]:
-        need(spec.dtype in DTYPES, f"tensor {spec.name} has unknown dtype {spec.dtype!r}")
-        need(all(n > 0 for n in spec.shape), f"tensor {spec.name} has a dimension below 1")
-    if m.task == "separate":
-        need(m.segment is not None and m.segment > 0, "segment must be positive")
-        need(m.segment is not None and m.hop <= m.segment, "hop is longer than segment")
-        assert m.segment is not None
-        expected_in: list[tuple[str, tuple[int, ...]]] = [("mix", (1, m.channels, m.segment))]
-        expected_out: list[tuple[str, tuple[int, ...]]] = [("stems", (1, len(m.sources), m.channels, m.segment))]
-    else:
-        need(m.channels == 1, "channels must be 1 (each channel of a recording is enhanced on its own)")
-        states = [(s.name, s.shape) for s in m.states]
-        expected_in = [("audio", (1, m.hop)), *states]
-        expected_out = [("enhanced", (1, m.hop)), *((f"next_{name}", shape) for name, shape in states)]
-    need([(s.name, s.shape) for s in m.inputs] == expected_in, f"inputs must be {expected_in}")
-    need([(s.name, s.shape) for s in m.outputs] == expected_out, f"outputs must be {expected_out}")
     need(len(m.graphs) > 0, "graphs is empty")
     need(m.golden.stride > 0, "golden stride must be positive")
     for format in [*m.graphs, *m.golden.outputs]:
-        need(format in FORMATS, f"unknown graph format {format!r}, not one of {', '.join(FORMATS)}")
+        need(format in BACKENDS, f"unknown graph format {format!r}, not one of {', '.join(BACKENDS)}")
     need(set(m.graphs) == set(m.golden.outputs), "golden.outputs must have one entry for each graph")
     for output in m.golden.outputs.values():
         need(bool(output.shape) and min(output.shape) > 0, f"{output.file} has a bad shape")

@@ -10,8 +10,8 @@ from torch import nn
 
 from edge.checkpoints import OFFICIAL_LICENSE, load_any
 from edge.errors import EdgeError, InputError
+from edge.models.architectures import architecture_of
 from edge.models.bag import Bag
-from edge.models.htdemucs import HTDemucs
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED = ("enhancer", "htdemucs-mini")
@@ -29,7 +29,7 @@ class Model:
 
     @property
     def task(self) -> str:
-        return "separate" if isinstance(self.network, (HTDemucs, Bag)) else "enhance"
+        return architecture_of(self.network).task
 
 
 # name: kind of network, number of checkpoint files, number of sources (0: any)

@@ -1,14 +1,11 @@
-"""From a trained network to the module that is exported: one entry for every model."""
+"""From a trained network to the module that is exported: one entry for every kind of network."""
 
 import torch
 from torch import nn
 
-from edge.export.lower_enhancer import lower_enhancer
-from edge.export.lower_htdemucs import lower_htdemucs
+from edge.export.architectures import lowering_of
 from edge.export.norms import Target
-from edge.models.bag import Bag
-from edge.models.enhancer import Enhancer
-from edge.models.htdemucs import HTDemucs
+from edge.models.bag import members
 
 
 class LoweredBag(nn.Module):
@@ -23,13 +20,6 @@ class LoweredBag(nn.Module):
 
 
 def lower(model: nn.Module, segment: int | None, target: Target) -> nn.Module:
-    """The export form of `model`; segment: samples a run of a separator (ignored by the enhancer: one hop)."""
-    if isinstance(model, Bag):
-        assert segment is not None
-        return LoweredBag([lower_htdemucs(m, segment, target) for m in model.models]).eval()  # type: ignore[arg-type]
-    if isinstance(model, HTDemucs):
-        assert segment is not None
-        return lower_htdemucs(model, segment, target)
-    if isinstance(model, Enhancer):
-        return lower_enhancer(model, target)
-    raise TypeError(f"cannot export {type(model).__name__}")
+    """The export form of `model`; segment: samples in a run of a separator (None: an enhancer's hop)."""
+    lowered = [lowering_of(model).lower(member, segment, target) for member in members(model)]
+    return lowered[0] if members(model)[0] is model else LoweredBag(lowered).eval()

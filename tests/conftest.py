@@ -130,7 +130,7 @@ def make_bundle(place: Path, task: str, graphs: dict[str, bytes] | None = None, 
         stride,
     )
     manifest = manifest_for(task, names, golden, segment)
-    expected = golden_output(manifest, audio, onnx_run(onnx_content)).astype("<f4").tobytes()
+    expected = golden_output(manifest, audio, onnx_run(onnx_content), stride).astype("<f4").tobytes()
     files: dict[str, bytes | Path] = {names[format]: content for format, content in contents.items()}
     files |= {f"golden/{format}.f32": expected for format in contents}
     files |= {"golden/input.f32": audio.astype("<f4").tobytes(), "MODEL_CARD.md": b"# tiny\n"}

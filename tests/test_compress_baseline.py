@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from fractions import Fraction
 
@@ -18,6 +19,7 @@ from edge.errors import InputError
 from edge.models.enhancer import Enhancer
 from edge.models.htdemucs import HTDemucs, HTDemucsConfig
 from edge.training import recover as recovery
+from edge.training.architectures import TRAINING
 from edge.training.loop import Schedule
 from edge.training.shards import Item, write_manifest, write_shard
 
@@ -54,13 +56,12 @@ def in_steps(monkeypatch):
 
 @pytest.fixture
 def few_pairs(monkeypatch):
-    whole = baseline.enhancer_task
+    whole = TRAINING["enhancer"]
 
     def small(data):
-        return whole(data, batch=1, seconds=0.5)
+        return whole.task(data, batch=1, seconds=0.5)
 
-    monkeypatch.setattr(baseline, "enhancer_task", small)
-    monkeypatch.setattr(recovery, "enhancer_task", small)
+    monkeypatch.setitem(TRAINING, "enhancer", dataclasses.replace(whole, task=small))
 
 
 def test_the_command_runs_both_and_goes_on(data, in_steps, few_pairs, tmp_path, capsys):

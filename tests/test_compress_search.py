@@ -20,7 +20,8 @@ from edge.benchmarks.compression.search import Trial, find_ratio
 from edge.cli import compress as command
 from edge.compression.int8 import plan_precision
 from edge.errors import InputError
-from edge.export.graph import signature
+from edge.export.architectures import interface_of
+from edge.export.graph import example_inputs
 from edge.export.lower import lower
 from edge.export.pipeline import ExportOptions
 from edge.models.enhancer import Enhancer
@@ -93,7 +94,7 @@ def with_transformer() -> Model:
 @pytest.mark.parametrize(("make", "segment"), [(with_transformer, 22050), (enhancer, None)])
 def test_the_groups_hold_every_int8_layer_once(make, segment):
     network = make().network
-    example = tuple(torch.zeros(spec.shape) for spec in signature(network, segment).inputs)
+    example = example_inputs(interface_of(network))
     plan = plan_precision(lower(network, segment, "onnx"), "int8", "onnx", "arm64", example)
     found = sensitivity.groups(plan)
     layers = [layer for group in found.values() for layer in group]

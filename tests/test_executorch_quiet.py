@@ -3,7 +3,7 @@
 import os
 import threading
 
-from edge.runtime.executorch_backend import quiet_stderr
+from edge.backends.executorch import quiet_stderr
 
 
 def test_threads_that_overlap_leave_stderr_as_it_was():

@@ -20,6 +20,7 @@ from edge.compression.int8_onnx import approximate_gelu
 from edge.compression.ranges import calibrated_ranges
 from edge.errors import EdgeError, InputError
 from edge.export import pipeline
+from edge.export.architectures import interface_of
 from edge.export.graph import build_graph
 from edge.export.lower import lower
 from edge.export.pipeline import ExportOptions, check_options, export_network
@@ -83,13 +84,13 @@ def _lowered(model: Model):
     from edge.compression.prune import prune
 
     small = prune(model.network, 0.5).model
-    return lower(small, pipeline.segment_samples(model, None), "onnx")
+    return lower(small, interface_of(small).segment, "onnx")
 
 
 def test_weight_bytes_are_what_the_file_holds():
     model = enhancer()
     for precision in ("fp32", "int8"):
-        graph = build_graph(model.network, None, "onnx", precision, [])
+        graph = build_graph(model.network, interface_of(model.network), "onnx", precision, [])
         held = sum(len(i.raw_data) for i in onnx.load_from_string(graph.data).graph.initializer)
         assert graph.record.weight_bytes == pytest.approx(held, rel=0.04)
 
@@ -187,7 +188,7 @@ def test_segment_option_and_states(tmp_path):
     assert snr_db(expected, run([mix])[0]) > 100
     for seconds in (0.01, 1000):
         with pytest.raises(InputError, match="segment"):
-            pipeline.segment_samples(model, seconds)
+            interface_of(model.network, seconds)
 
 
 def test_a_layer_that_stays_float_fails_the_export():

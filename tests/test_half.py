@@ -19,6 +19,7 @@ from edge.export.half import in_half, lower_half
 from edge.export.lower import lower
 from edge.export.norms import RowNorm, Standardize
 from edge.export.pipeline import ExportOptions, export_network
+from edge.interface import separation_interface
 from edge.models.htdemucs import HTDemucsConfig
 from edge.runtime.graphs import load_graph
 from edge.zoo import Model
@@ -83,10 +84,12 @@ def test_only_int8_for_arm64_is_half():
 def test_values_that_overflow_stay_in_fp32():
     model = lively(HTDemucsConfig(**SMALL))
     batch = (clips()["loud music"],)
-    half = lower_half(model, LENGTH, [batch])
+    c = model.config
+    interface = separation_interface(list(c.sources), c.samplerate, c.audio_channels, LENGTH)
+    half = lower_half(model, interface, [batch])
     assert half is not None and half(*batch).dtype == torch.float32
     model.encoder[0].conv.weight *= 1e6
-    assert lower_half(model, LENGTH, [batch]) is None
+    assert lower_half(model, interface, [batch]) is None
 
 
 @torch.no_grad()

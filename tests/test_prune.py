@@ -110,7 +110,7 @@ def test_importance_is_the_energy_that_a_channel_carries():
 
     model, generator = Sum(), torch.Generator().manual_seed(5)  # not the probes' seed
     clip = torch.randn(4, 20000, generator=generator)
-    (energy,) = mean_squares(model, [clip] * 40, lambda: [model.gains * model.gains.grad])
+    (energy,) = mean_squares(model, lambda net, x: net(x)[0], [clip] * 40, lambda: [model.gains * model.gains.grad])
     expected = (model.gains[:, None] * clip).square().sum(1) / model(clip)[0].square().sum()
     assert energy[0] == 0
     assert torch.allclose(energy[1:].float(), expected[1:], rtol=0.4)  # 240 random probes

@@ -1,6 +1,7 @@
 """Recovery: the pruned student learns, the teacher stays, the run can be resumed and its checkpoint loads."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from edge.models.bag import Bag
 from edge.models.enhancer import Enhancer
 from edge.models.htdemucs import HTDemucs, HTDemucsConfig
 from edge.training import recover as recovery
+from edge.training.architectures import TRAINING
 from edge.training.loop import Schedule, Task
 
 
@@ -28,7 +30,7 @@ def tiny_task(monkeypatch):
 
         return Task("enhancer", Enhancer(), draw, loss, lambda model: {"gain": 1.0}, lambda path, model: None)
 
-    monkeypatch.setattr(recovery, "enhancer_task", make)
+    monkeypatch.setitem(TRAINING, "enhancer", dataclasses.replace(TRAINING["enhancer"], task=make))
     # steps instead of minutes: the same training on any machine
     monkeypatch.setattr(recovery, "Schedule", lambda **_: Schedule(steps=40, warmup=5, ema=0.9))
 
@@ -45,7 +47,7 @@ def test_student_learns_and_teacher_stays(tiny_task, tmp_path):
     with torch.no_grad():  # half way between the target and the teacher
         output, taught = student.enhance(audio), teacher.enhance(audio)
         expected = 100 * (output - (clean + taught) / 2).square().mean()
-        task = recovery._distillation(student, teacher, tmp_path, {}, {"batch": 3})
+        task = recovery._distillation(student, teacher, tmp_path, {}, {"batch": 3}, "int8")
         assert len(task.batch(np.random.default_rng(0))["clean"]) == 3
         assert torch.allclose(task.loss(student, {"noisy": audio, "clean": clean}), expected)
     record = recovery.recover(student, teacher, tmp_path, 0.03, 0.5, out=tmp_path / "run", notes={"origin": "test"})

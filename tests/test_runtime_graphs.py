@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from conftest import GAINS, HOP, SEGMENT, make_bundle
 
+from edge.backends import executorch
 from edge.bundle import open_bundle
 from edge.errors import EdgeError, InputError
-from edge.runtime import graphs
 from edge.runtime.golden import check_golden
 from edge.runtime.graphs import default_backend, load_graph
 
@@ -62,7 +62,7 @@ def test_a_graph_that_does_not_run(separator_bundle):
 
 
 def test_missing_executorch_says_what_to_install(both_separator_path, monkeypatch):
-    monkeypatch.setattr(graphs, "executorch_package", lambda: None)
+    monkeypatch.setattr(executorch, "executorch_package", lambda: None)
     with pytest.raises(InputError, match=r'pip install "stem-edge\[executorch\]"'):
         load_graph(open_bundle(both_separator_path), "executorch")
 
@@ -73,7 +73,7 @@ sys.modules["torch"] = None  # an import of it raises ImportError
 import edge, edge.bundle, edge.audio, edge.runtime.files, edge.benchmarks.runner, edge.benchmarks.worker
 import edge.runtime.live, edge.runtime.pipes, edge.benchmarks.soak, edge.serve.protocol
 import edge.cli.bench, edge.cli.run, edge.cli.live, edge.cli.serve
-from edge.runtime.graphs import import_backend
+from edge.backends import import_backend
 import_backend("onnx")
 assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 sys.exit(edge.cli.run.main(sys.argv[1:]))
@@ -93,7 +93,7 @@ def test_the_runtime_runs_without_torch(enhancer_path, tmp_path):
 def test_executorch_without_torch_is_a_clear_error(both_enhancer_path, tmp_path):
     import soundfile
 
-    if graphs.executorch_package() != "executorch":
+    if executorch.executorch_package() != "executorch":
         pytest.skip("the torch-free package is installed")
     soundfile.write(tmp_path / "x.wav", np.zeros(1000), 16000)
     arguments = [str(both_enhancer_path), str(tmp_path / "x.wav"), "--backend", "executorch"]
@@ -109,7 +109,7 @@ def test_int8_products_do_not_overflow():
     onnx = pytest.importorskip("onnx")
     from onnx import TensorProto, helper, numpy_helper
 
-    from edge.runtime.onnx_backend import Onnx
+    from edge.backends.onnx import Onnx
 
     weights = np.full((384, 4), 127, np.int8)
     nodes = [

@@ -7,17 +7,14 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from edge.checkpoints import load_checkpoint, save_checkpoint
-from edge.errors import InputError
-from edge.models.enhancer import Enhancer
-from edge.models.htdemucs import HTDemucs
+from edge.training.architectures import training_of
 from edge.training.loop import Schedule, Task, train
-from edge.training.tasks import enhancer_task, separator_task
 
 METHOD = "distillation: the target is the mean of the truth and of the unpruned network's output"
 
@@ -75,21 +72,14 @@ def _distillation(
     examples: Mapping[str, Any],
     precision: str,
 ) -> Task:
-    if isinstance(student, Enhancer):
-        task, target = enhancer_task(data, **examples), "clean"
-    elif isinstance(student, HTDemucs):
-        task, target = separator_task(data, **examples), "stems"
-    else:
-        raise InputError("a bag of models cannot be recovered as one; recover its members one by one")
+    training = training_of(student)
+    task, target = training.task(data, **examples), training.target
     teacher = copy.deepcopy(teacher).eval().requires_grad_(False)
 
     def loss(model: nn.Module, example: dict[str, Tensor]) -> Tensor:
         with torch.no_grad():
             teacher.to(next(iter(example.values())).device)
-            if isinstance(teacher, Enhancer):
-                taught = teacher.enhance(example["noisy"])
-            else:
-                taught = cast(Tensor, teacher(example["mix"]))
+            taught = training.teach(teacher, example)
         # one run of the student: two losses would take two, to nearly the same minimum
         return task.loss(model, {**example, target: (example[target] + taught) / 2})
 

@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from edge.backends import BACKENDS
 from edge.benchmarks.arm.emulator import CORES, HOW_TO_MAKE, NO_HALF
 from edge.console import fail, make_parser, positive_float, positive_int, progress_bar, run_command
 
@@ -32,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE", help="a folder or NAME.edge")
     parser.add_argument("--arm", type=Path, required=True, metavar="ARM_PYTHON", help="the emulated Python")
     parser.add_argument("--cpu", choices=("all", *CORES), nargs="+", default=["all"], help="default: all")
-    parser.add_argument("--backend", choices=("onnx", "executorch"), help="default: every one that the bundle has")
+    parser.add_argument("--backend", choices=tuple(BACKENDS), help="default: every one that the bundle has")
     parser.add_argument("--repeats", type=positive_int, default=1, help="processes that count each case (default: 1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
     parser.add_argument("--check", type=Path, metavar="BASELINE", help="fail where more is executed than there")

@@ -12,15 +12,15 @@ import sys
 
 import numpy as np
 
+from edge.backends import import_backend
 from edge.bundle import open_bundle
-from edge.runtime.graphs import import_backend
 
 
 def _main() -> None:
     bundle = open_bundle(sys.argv[1])
     runs, prefix = int(sys.argv[2]), sys.argv[3]
     import_backend("onnx")
-    from edge.runtime.onnx_backend import Onnx
+    from edge.backends.onnx import Onnx
 
     inputs = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in bundle.manifest.inputs}
     audio = bundle.manifest.inputs[0]

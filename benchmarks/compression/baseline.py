@@ -26,13 +26,13 @@ from edge.compression.cost import parameters
 from edge.compression.prune import prune
 from edge.errors import InputError
 from edge.models.htdemucs import HTDemucs
+from edge.training.architectures import training_of
 from edge.training.loop import Schedule, Task, train
 from edge.training.recover import recover
-from edge.training.tasks import NAMES, enhancer_task, separator_task
+from edge.training.tasks import NAMES
 from edge.zoo import Model, load_model
 
 FORMAT = "stem-edge compression baseline 1"
-METRICS = {"enhance": "si_sdr_gain_db", "separate": "sdr_gain_db"}
 RECOVERED, SCRATCH = "pruned and recovered", "from scratch"
 _LINEAR, _CONVOLUTIONS = (nn.Linear,), (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
 
@@ -133,7 +133,7 @@ def compare(
         "threads": torch.get_num_threads(),
         "seed": seed,
         "parameters": parameters(pruned),
-        "metric": METRICS[model.task],
+        "metric": training_of(model.network).metric,
         "validation": validation,
         "steps": {name: _steps(folder) for name, folder in folders.items()},
         "version": __version__,
@@ -165,7 +165,7 @@ def _load(name: str, checkpoint: Path | None) -> Model:
 
 
 def _task(model: Model, data: Path) -> Task:
-    return enhancer_task(data) if model.task == "enhance" else separator_task(data)
+    return training_of(model.network).task(data)
 
 
 def _scratch(

@@ -13,20 +13,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from edge.benchmarks.compression.sweep import weights_digest
-from edge.benchmarks.peers.ours import separate, song_manifest
+from edge.benchmarks.peers.ours import separate
 from edge.benchmarks.quality.metrics import estoi, pesq_wb
 from edge.benchmarks.quality.separator import SILENT, held_out_songs, load_song
 from edge.benchmarks.quality.sets import clips, held_out
 from edge.benchmarks.quality.systems import Scores, System
 from edge.bundle import Bundle
 from edge.errors import InputError
-from edge.manifest import Manifest
+from edge.interface import Interface
 from edge.metrics import sdr, si_sdr
-from edge.models.enhancer import Enhancer
-from edge.models.htdemucs import as_graph
+from edge.models.architectures import architecture_of
 from edge.runtime.graphs import Graph, load_graph
 from edge.runtime.streams import EnhancerStream
 from edge.samples import STEMS
@@ -153,32 +151,21 @@ def bundle_run(bundle: Bundle, backend: str, threads: int) -> Run:
     return stream_run(bundle.manifest, load_graph(bundle, backend, threads))
 
 
-def stream_run(manifest: Manifest, graph: Graph) -> Run:
+def stream_run(interface: Interface, graph: Graph) -> Run:
     """A graph through the streaming runtime: whole recordings in and out."""
-    if manifest.task == "separate":
-        return lambda mix: separate(manifest, graph, mix)
+    if interface.task == "separate":
+        return lambda mix: separate(interface, graph, mix)
 
     def enhance(audio: np.ndarray) -> np.ndarray:
-        stream = EnhancerStream(manifest, graph)
+        stream = EnhancerStream(interface, graph)
         return np.concatenate([stream.process(audio), stream.flush()])
 
     return enhance
 
 
 def network_run(model: Model) -> Run:
-    """The unpruned torch network on whole recordings, a song in its segments."""
-    network = model.network
-
-    @torch.inference_mode()
-    def enhance(audio: np.ndarray) -> np.ndarray:
-        assert isinstance(network, Enhancer)
-        return network.enhance(torch.from_numpy(audio[None]))[0].numpy()
-
-    if model.task == "enhance":
-        return enhance
-    c = network.config
-    manifest = song_manifest(c.samplerate, list(c.sources), c.audio_channels, c.segment_samples)
-    return stream_run(manifest, as_graph(network))
+    """The unpruned torch network on whole recordings."""
+    return functools.partial(architecture_of(model.network).process, model.network)
 
 
 def _unprocessed(task: str, audio: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from edge.manifest import FORMATS
+from edge.backends import BACKENDS
 
 Variant = Mapping[str, Any]
 Number = Callable[[Variant], float | None]
@@ -28,7 +28,7 @@ TITLES = {
     "i8mm": "M instructions per second of audio, core with i8mm",
 }
 WIDTH, _PANEL, _LEFT, _TOP, _BOTTOM = 820, 300, 54, 34, 44
-_BACKENDS = FORMATS
+_BACKENDS = tuple(BACKENDS)
 _STYLE = """
 svg { --paper: #ffffff; --ink: #1c2330; --soft: #5b6472; --line: #e3e6eb; --b0: #3b6fb6; --b1: #d9822b; }
 @media (prefers-color-scheme: dark) {

@@ -28,7 +28,8 @@ from edge.benchmarks.report import Watch, read_json
 from edge.bundle import Bundle
 from edge.compression.cost import macs_per_second, parameters
 from edge.errors import EdgeError, InputError
-from edge.export.pipeline import ExportOptions, check_options, segment_samples
+from edge.export.architectures import interface_of
+from edge.export.pipeline import ExportOptions, check_options
 from edge.zoo import Model
 
 FORMAT = "stem-edge compression report 1"
@@ -99,7 +100,7 @@ def write(content: dict[str, Any], output: Path) -> None:
 
 
 def _sweep(model: Model, options: ReportOptions, output: Path, progress: Progress) -> dict[str, Any]:
-    segment = segment_samples(model, options.base.segment)
+    segment = interface_of(model.network, options.base.segment).segment
     test = open_test_set(model, options.data, options.files) if options.data else None
     exported, failures = export_all(model, _wanted(options), output / "bundles", progress)
     if not exported:

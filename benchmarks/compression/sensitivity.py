@@ -14,18 +14,20 @@ import torch
 
 from edge import samples
 from edge.atomic import atomic_path
+from edge.backends.onnx import Onnx
 from edge.benchmarks.compression.held_out import score, stream_run
 from edge.benchmarks.compression.sweep import export_once
 from edge.benchmarks.report import columns
 from edge.bundle import snr_db
 from edge.compression.int8 import PlannedLayer, plan_precision, require_all
 from edge.errors import InputError
-from edge.export.graph import signature
+from edge.export.architectures import interface_of
+from edge.export.graph import example_inputs
 from edge.export.half import in_half
 from edge.export.lower import lower
-from edge.export.pipeline import ExportOptions, calibration_audio, compress, segment_samples
+from edge.export.pipeline import ExportOptions, compress
+from edge.export.recordings import calibration_audio
 from edge.runtime.graphs import Graph, load_graph
-from edge.runtime.onnx_backend import Onnx
 from edge.zoo import Model
 
 FORMAT = "stem-edge sensitivity 1"
@@ -99,15 +101,15 @@ def scan(
         raise InputError("ExecuTorch computes this model in fp16 for arm64, not in int8: scan --target x86, or onnx")
     fp32 = dataclasses.replace(options, precision="fp32", formats=("onnx",))
     bundle = export_once(model, fp32, folder, progress)
-    segment = segment_samples(model, options.segment)
     small, _ = compress(model, options)
-    calibration = calibration_audio(model, segment, options.seed)
-    lowered = lower(small, segment, backend)  # type: ignore[arg-type]
-    example = tuple(torch.zeros(spec.shape) for spec in signature(small, segment).inputs)
+    interface = interface_of(small, options.segment)
+    calibration = calibration_audio(interface, options.seed)
+    lowered = lower(small, interface.segment, backend)  # type: ignore[arg-type]
+    example = example_inputs(interface)
     batches = [(torch.from_numpy(audio), *example[1:]) for audio in calibration]
     plan = plan_precision(lowered, "int8", backend, options.cpu, example, batches)
     progress(f"{model.name}: export for {backend}")
-    quantize = {"onnx": _onnx, "executorch": _executorch}[backend](small, segment, lowered, example)
+    quantize = {"onnx": _onnx, "executorch": _executorch}[backend](interface, lowered, example)
     mix, target = samples.song() if model.task == "separate" else samples.speech()
     judged = model.task == "enhance" or tuple(bundle.manifest.sources) == samples.STEMS
 
@@ -139,13 +141,12 @@ def scan(
     }
 
 
-def _onnx(small, segment, lowered, example) -> Quantize:
+def _onnx(interface, lowered, example) -> Quantize:
     from edge.compression.int8_onnx import quantize_onnx
     from edge.export.shrink import strip
     from edge.export.to_onnx import export_onnx
 
-    names = signature(small, segment)
-    inputs, outputs = [s.name for s in names.inputs], [s.name for s in names.outputs]
+    inputs, outputs = [s.name for s in interface.inputs], [s.name for s in interface.outputs]
     model = export_onnx(lowered, example, inputs, outputs)
 
     def quantize(part: list[PlannedLayer]) -> Graph:
@@ -156,7 +157,7 @@ def _onnx(small, segment, lowered, example) -> Quantize:
     return quantize
 
 
-def _executorch(_small, _segment, lowered, example) -> Quantize:
+def _executorch(_interface, lowered, example) -> Quantize:
     from edge.compression.int8_executorch import quantize_pt2e
 
     def quantize(part: list[PlannedLayer]) -> Graph:

@@ -18,7 +18,7 @@ from edge.benchmarks.stats import paired_ratio
 from edge.bundle import Bundle
 from edge.checkpoints import save_checkpoint
 from edge.errors import EdgeError
-from edge.models.bag import Bag
+from edge.models.bag import Bag, members
 from edge.zoo import Model
 
 PYTORCH = "eager PyTorch"
@@ -37,8 +37,8 @@ def serve_network(connection: Connection, checkpoints: Sequence[str], segment: i
         from edge.checkpoints import load_checkpoint
 
         torch.set_num_threads(threads)
-        members = [load_checkpoint(path) for path in checkpoints]
-        network = Bag(members) if len(members) > 1 else members[0]  # type: ignore[arg-type]
+        loaded = [load_checkpoint(path) for path in checkpoints]
+        network = Bag(loaded) if len(loaded) > 1 else loaded[0]  # type: ignore[arg-type]
         run = _separation(network, segment) if segment is not None else _hops(network)
         run()
 
@@ -91,11 +91,11 @@ def measure_times(
     `speedup_fp32`: how many times faster it is than the network in PyTorch, and than the unpruned fp32 graph of its
     backend (None where that was not measured). Raises EdgeError where nothing can be measured.
     """
-    members = model.network.models if isinstance(model.network, Bag) else [model.network]
+    parts = members(model.network)
     segment = bundles[0].manifest.segment
     with tempfile.TemporaryDirectory() as folder:
-        files = [str(Path(folder) / f"{number}.safetensors") for number in range(len(members))]
-        for file, member in zip(files, members, strict=True):
+        files = [str(Path(folder) / f"{number}.safetensors") for number in range(len(parts))]
+        for file, member in zip(files, parts, strict=True):
             save_checkpoint(file, member)
         other = Other(serve_network, (files, segment, threads))
         cases = [Case(bundle.path, backend, threads) for bundle in bundles for backend in backends]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge.backends import BACKENDS
 from edge.console import fail, make_parser, positive_float, positive_int, progress_bar, run_command
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE", help="a folder or NAME.edge")
     parser.add_argument(
-        "--backend", choices=("onnx", "executorch"), help="default: every one that the bundle and this machine have"
+        "--backend", choices=tuple(BACKENDS), help="default: every one that the bundle and this machine have"
     )
     parser.add_argument("--threads", type=_threads, default=[1], metavar="N[,N]", help="thread counts; default: 1")
     parser.add_argument("--seconds", type=positive_float, default=5.0, help="measuring time of each case (default: 5)")
@@ -136,7 +137,6 @@ def _cases(bundles: list[Path], backend: str | None, threads: list[int]) -> tupl
     from edge.benchmarks.runner import Case, Failure
     from edge.bundle import open_bundle
     from edge.errors import EdgeError, InputError
-    from edge.runtime.graphs import NO_EXECUTORCH, executorch_package
 
     cases: list[Case] = []
     failures: list[Failure] = []
@@ -146,10 +146,10 @@ def _cases(bundles: list[Path], backend: str | None, threads: list[int]) -> tupl
             wanted = [backend] if backend else list(bundle.manifest.graphs)
             for format in wanted:
                 bundle.graph_path(format)
-                if format == "executorch" and executorch_package() is None:
+                if reason := BACKENDS[format].missing():
                     if backend or len(wanted) == 1:
-                        raise InputError(NO_EXECUTORCH)
-                    print(f"note: {path}: executorch is skipped: {NO_EXECUTORCH}", file=sys.stderr)
+                        raise InputError(reason)
+                    print(f"note: {path}: {format} is skipped: {reason}", file=sys.stderr)
                 else:
                     cases += [Case(path, format, count) for count in threads]
         except EdgeError as error:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge.backends import BACKENDS
 from edge.console import enter_workbench, make_parser, positive_float, positive_int, run_command
 from edge.errors import InputError
 
@@ -75,7 +76,7 @@ def _add_sensitivity(commands: argparse._SubParsersAction) -> None:
     p.add_argument("model", metavar="MODEL")
     _add_common(p)
     p.add_argument("--prune", type=float, default=0.0, metavar="RATIO", help="of the network that is scanned")
-    p.add_argument("--backend", choices=("onnx", "executorch"), default="onnx", help="default: onnx")
+    p.add_argument("--backend", choices=tuple(BACKENDS), default="onnx", help="default: onnx")
     p.add_argument("--target", choices=("arm64", "x86"), default="arm64", help="that int8 is chosen for")
     p.add_argument("-o", "--output", type=Path, default=Path("compression"), metavar="DIR", help="default: compression")
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from edge.backends import BACKENDS
 from edge.console import enter_workbench, make_parser, positive_int, progress_bar, run_command
 from edge.errors import EdgeError, InputError
 
@@ -35,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     ours = parser.add_mutually_exclusive_group()
     ours.add_argument("--checkpoint", type=Path, metavar="FILE", help="safetensors (default: the shipped weights)")
     ours.add_argument("--bundle", type=Path, help="an exported bundle, through the runtime")
-    parser.add_argument("--backend", choices=("onnx", "executorch"), help="of the bundle")
+    parser.add_argument("--backend", choices=tuple(BACKENDS), help="of the bundle")
     parser.add_argument("--peers", default="all", help="names with commas, all that are installed, or none")
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder of edge-train (default: data)")
     parser.add_argument("--clean", type=Path, metavar="DIR", help="enhancer: your own clean speech")

@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+from edge.backends import BACKENDS
 from edge.bundle import Bundle
 from edge.console import PassBars, fail, make_parser, positive_float, positive_int, processors, run_command
 from edge.errors import EdgeError, InputError
@@ -50,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         help="enhance: an audio file (.wav, .flac, ...); separate: a folder; of several inputs: a folder for all; "
         "- is stdout; live: a device",
     )
-    parser.add_argument("--backend", choices=("onnx", "executorch"), help="default: onnx where the bundle has it")
+    parser.add_argument("--backend", choices=tuple(BACKENDS), help="default: onnx where the bundle has it")
     parser.add_argument("--threads", type=positive_int, help="default: 1 for enhance, all processors for separate")
     parser.add_argument("--source", metavar="NAME", help="separate: write this stem alone, to a file")
     parser.add_argument("--consistent", action="store_true", help="separate: the stems add up to the input exactly")

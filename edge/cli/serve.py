@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from edge.backends import BACKENDS
 from edge.console import make_parser, positive_int, processors, run_command
 from edge.errors import InputError
 
@@ -27,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("bundle", type=Path, help="an enhancer's bundle: a folder or NAME.edge")
     parser.add_argument("--host", default="127.0.0.1", help="address or name to listen on; default: %(default)s")
     parser.add_argument("--port", type=_port, default=8765, help="0 is any free one; default: %(default)s")
-    parser.add_argument("--backend", choices=("onnx", "executorch"), help="default: onnx where the bundle has it")
+    parser.add_argument("--backend", choices=tuple(BACKENDS), help="default: onnx where the bundle has it")
     parser.add_argument("--threads", type=positive_int, help="for inference; default: all processors")
     parser.add_argument(
         "--max-clients", type=positive_int, metavar="N", default=32, help="served at once; default: %(default)s"

@@ -20,3 +20,13 @@ class Bag(nn.Module):
 
     def forward(self, mix: torch.Tensor) -> torch.Tensor:
         return torch.cat([model(mix)[:, i : i + 1] for i, model in enumerate(self.models)], 1)
+
+
+def members(network: nn.Module) -> list[nn.Module]:
+    """The networks of a bag; any other network is one of its own."""
+    return list(network.models) if isinstance(network, Bag) else [network]
+
+
+def with_members(network: nn.Module, networks: Sequence[nn.Module]) -> nn.Module:
+    """`network` with others in place of its members."""
+    return Bag(networks).eval() if isinstance(network, Bag) else networks[0]  # type: ignore[arg-type]

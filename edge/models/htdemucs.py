@@ -4,12 +4,10 @@ Our own network with exactly the parameter names of the released checkpoints, so
 `strict=True`. This is the form that trains and is pruned; `edge.export` lowers it for on-device runtimes.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -197,13 +195,3 @@ class HTDemucs(nn.Module):
         xt, x = self.core((mix - wave_mean) / (1e-5 + wave_std), (spec - spec_mean) / (1e-5 + spec_std))
         waves = xt * wave_std + wave_mean + istft(x * spec_std + spec_mean, length)
         return waves.reshape(b, -1, channels, length)
-
-
-def as_graph(network: nn.Module) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
-    """A separator as the runtime calls an exported graph: arrays in, arrays out."""
-
-    @torch.inference_mode()
-    def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return [network(torch.from_numpy(inputs[0])).numpy()]
-
-    return run

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edge.manifest import Manifest
+from edge.interface import Interface
 
 
 class Binding(Protocol):
@@ -32,7 +32,7 @@ class Runtime(Protocol):
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]: ...
 
-    def bind(self, manifest: Manifest) -> Binding: ...
+    def bind(self, interface: Interface) -> Binding: ...
 
 
 class Carried:
@@ -40,17 +40,17 @@ class Carried:
 
     def __init__(
         self,
-        manifest: Manifest,
+        interface: Interface,
         run: Callable[[list[Any]], list[Any]],
         wrap: Callable[[np.ndarray], Any] = lambda array: array,
         unwrap: Callable[[Any], np.ndarray] = lambda array: array,
     ):
-        first, *states = [np.zeros(spec.shape, spec.dtype) for spec in manifest.inputs]
+        first, *states = [np.zeros(spec.shape, spec.dtype) for spec in interface.inputs]
         self._run, self._unwrap = run, unwrap
         self._zeros = [wrap(state) for state in states]
         self.input = first
         self._inputs = [wrap(first), *self._zeros]
-        self.output = np.zeros(manifest.outputs[0].shape, np.float32)
+        self.output = np.zeros(interface.outputs[0].shape, np.float32)
         self._first_run = True
 
     def run(self) -> None:

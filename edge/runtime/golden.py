@@ -6,27 +6,26 @@ import numpy as np
 
 from edge.bundle import Bundle, snr_db
 from edge.errors import EdgeError, InputError
-from edge.manifest import Manifest
+from edge.interface import Interface
 from edge.runtime.graphs import Graph, load_graph
 
 
-def golden_output(manifest: Manifest, audio: np.ndarray, run: Graph) -> np.ndarray:
-    """What a graph makes of the golden input, strided as it is stored.
+def golden_output(interface: Interface, audio: np.ndarray, run: Graph, stride: int = 1) -> np.ndarray:
+    """What a graph makes of the golden input, every `stride`-th sample of it.
 
-    `run(list of arrays) -> list of arrays` is the graph in the order of manifest.inputs and outputs; `audio`
+    `run(list of arrays) -> list of arrays` is the graph in the order of interface.inputs and outputs; `audio`
     is float32 `(channels, n)` (separate: tiled along time to the segment) or `(n,)` (enhance: fed hop by hop
     from zero state). Returns float32 `(sources, channels, m)` or `(m,)`.
     """
-    stride = manifest.golden.stride
-    if manifest.task == "separate":
-        assert manifest.segment is not None
-        repeats = -(-manifest.segment // audio.shape[-1])
-        mix = np.tile(audio, (1, repeats))[None, :, : manifest.segment]
+    if interface.task == "separate":
+        assert interface.segment is not None
+        repeats = -(-interface.segment // audio.shape[-1])
+        mix = np.tile(audio, (1, repeats))[None, :, : interface.segment]
         return np.asarray(run([np.ascontiguousarray(mix, np.float32)])[0])[0, ..., ::stride].copy()
-    states = [np.zeros(s.shape, s.dtype) for s in manifest.states]
+    states = [np.zeros(s.shape, s.dtype) for s in interface.states]
     pieces = []
-    for start in range(0, len(audio), manifest.hop):
-        frame = np.ascontiguousarray(audio[None, start : start + manifest.hop], np.float32)
+    for start in range(0, len(audio), interface.hop):
+        frame = np.ascontiguousarray(audio[None, start : start + interface.hop], np.float32)
         enhanced, *states = run([frame, *states])
         pieces.append(np.array(enhanced[0]))
     return np.concatenate(pieces)[::stride]
@@ -44,7 +43,8 @@ def check_golden(bundle: Bundle, format: str, run: Graph | None = None, threads:
     if run is None:
         run = load_graph(bundle, format, threads)
     expected = golden.outputs[format]
-    output = golden_output(bundle.manifest, bundle.read_f32(golden.input.file, golden.input.shape), run)
+    audio = bundle.read_f32(golden.input.file, golden.input.shape)
+    output = golden_output(bundle.manifest, audio, run, golden.stride)
     reference = bundle.read_f32(expected.file, expected.shape)
     if output.shape != reference.shape:
         raise EdgeError(f"{bundle.path}: golden check of {format}: got {output.shape}, expected {reference.shape}")

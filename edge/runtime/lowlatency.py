@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.errors import InputError
-from edge.manifest import Manifest
+from edge.interface import Interface
 from edge.runtime.graphs import Graph, bind
 from edge.runtime.guard import Guard, is_silent
 from edge.runtime.streams import Statistics, make_consistent
@@ -37,17 +37,17 @@ class LatencyPlan:
         return self.hop + self.lookahead + self.crossfade
 
 
-def latency_plan(manifest: Manifest, latency: float | None = None) -> LatencyPlan:
+def latency_plan(interface: Interface, latency: float | None = None) -> LatencyPlan:
     """Spend `latency` seconds (default: a segment's) on hop, look-ahead and crossfade.
 
     Raises InputError for less than 0.1 s or more than the segment.
     """
-    assert manifest.segment is not None
-    longest = manifest.segment / manifest.sample_rate
+    assert interface.segment is not None
+    longest = interface.segment / interface.sample_rate
     latency = longest if latency is None else latency
     if not MIN_LATENCY <= latency <= longest:
-        raise InputError(f"{manifest.name}: a latency of {latency:g} s is outside {MIN_LATENCY} to {longest:g} s")
-    total = round(latency * manifest.sample_rate)
+        raise InputError(f"a latency of {latency:g} s is outside {MIN_LATENCY} to {longest:g} s")
+    total = round(latency * interface.sample_rate)
     hop, crossfade = total // 2, total // 10
     return LatencyPlan(hop, total - hop - crossfade, crossfade)
 
@@ -79,20 +79,20 @@ class LowLatencySeparator:
     no audio comes out silent.
     """
 
-    def __init__(self, manifest: Manifest, graph: Graph, plan: LatencyPlan, consistent: bool = False):
-        assert manifest.segment is not None
-        self.sample_rate = manifest.sample_rate
+    def __init__(self, interface: Interface, graph: Graph, plan: LatencyPlan, consistent: bool = False):
+        assert interface.segment is not None
+        self.sample_rate = interface.sample_rate
         self.plan, self.hop = plan, plan.hop
         self.latency_samples = plan.latency
-        self._guard = Guard(bind(manifest, graph))
+        self._guard = Guard(bind(interface, graph))
         self.counts = self._guard.counts
-        self._segment, self._consistent = manifest.segment, consistent
-        channels, sources = manifest.channels, len(manifest.sources)
+        self._segment, self._consistent = interface.segment, consistent
+        channels, sources = interface.channels, len(interface.sources)
         self.shape_in, self.shape_out = (channels,), (sources, channels)
-        self._audio = np.zeros((channels, manifest.segment), np.float32)
+        self._audio = np.zeros((channels, interface.segment), np.float32)
         self._tail = np.zeros((sources, channels, plan.crossfade), np.float32)
         self._rise = np.linspace(0, 1, plan.crossfade, endpoint=False, dtype=np.float32)
-        self._silent = np.zeros((sources, channels, manifest.segment), np.float32)
+        self._silent = np.zeros((sources, channels, interface.segment), np.float32)
         self.reset()
 
     def reset(self) -> None:

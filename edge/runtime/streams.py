@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge.manifest import Manifest
+from edge.interface import Interface
 from edge.runtime.graphs import Graph, bind
 from edge.runtime.guard import Guard, is_silent, silent_energy
 
@@ -25,17 +25,17 @@ class EnhancerStream:
 
     shape_in = shape_out = ()
 
-    def __init__(self, manifest: Manifest, graph: Graph):
-        self.sample_rate, self.hop = manifest.sample_rate, manifest.hop
-        self.latency_samples = manifest.latency_samples
-        self._delay = manifest.delay
-        self._guard = Guard(bind(manifest, graph))
+    def __init__(self, interface: Interface, graph: Graph):
+        self.sample_rate, self.hop = interface.sample_rate, interface.hop
+        self.latency_samples = interface.latency_samples
+        self._delay = interface.delay
+        self._guard = Guard(bind(interface, graph))
         self.counts = self._guard.counts
         self._frame = self._guard.input
-        self._silent_energy = silent_energy(manifest.hop)
-        self._fade_out = np.linspace(1, 0, manifest.hop, dtype=np.float32)
+        self._silent_energy = silent_energy(interface.hop)
+        self._fade_out = np.linspace(1, 0, interface.hop, dtype=np.float32)
         # The output of the first hop after a pause belongs to the pause for as long as the delay.
-        self._fade_in = np.linspace(0, 1, min(manifest.delay, manifest.hop), dtype=np.float32)
+        self._fade_in = np.linspace(0, 1, min(interface.delay, interface.hop), dtype=np.float32)
         self.reset()
 
     def reset(self) -> None:
@@ -113,16 +113,18 @@ class Separator:
     Faults: see Guard; a segment for which the model gives no audio counts as silent.
     """
 
-    def __init__(self, manifest: Manifest, graph: Graph, mean: float = 0.0, std: float = 1.0, consistent: bool = False):
-        assert manifest.segment is not None
-        self.sample_rate, self.hop = manifest.sample_rate, manifest.hop
-        self.latency_samples = manifest.latency_samples
-        self._guard = Guard(bind(manifest, graph))
+    def __init__(
+        self, interface: Interface, graph: Graph, mean: float = 0.0, std: float = 1.0, consistent: bool = False
+    ):
+        assert interface.segment is not None
+        self.sample_rate, self.hop = interface.sample_rate, interface.hop
+        self.latency_samples = interface.latency_samples
+        self._guard = Guard(bind(interface, graph))
         self.counts = self._guard.counts
         self._consistent = consistent
-        self._segment = manifest.segment
+        self._segment = interface.segment
         self._mean, self._scale = np.float32(mean), np.float32(std + 1e-8)
-        channels, sources = manifest.channels, len(manifest.sources)
+        channels, sources = interface.channels, len(interface.sources)
         self.shape_in, self.shape_out = (channels,), (sources, channels)
         half = self._segment // 2
         weight = np.concatenate([np.arange(1, half + 1), np.arange(self._segment - half, 0, -1)])

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from edge.backends import backend_named
 from edge.bundle import Bundle
 from edge.errors import InputError
 from edge.runtime.converted import at_rate
@@ -26,8 +27,8 @@ class Service:
     """Runs the clients' streams on `threads` threads.
 
     A client waits for its block before it asks for the next one, and blocks are short and served in the order in
-    which they were asked for: so the clients take turns, whatever each of them has sent ahead. ONNX Runtime runs
-    several blocks at once, one thread each; an ExecuTorch program only one, on all the threads.
+    which they were asked for: so the clients take turns, whatever each of them has sent ahead. A concurrent backend
+    (ONNX Runtime) runs several blocks at once, one thread each; another one only one, on all the threads.
 
     Raises InputError for a bundle that does not enhance or a backend that is not there, EdgeError where the graph
     does not load or fails the golden check.
@@ -38,8 +39,9 @@ class Service:
         if manifest.task != "enhance":
             raise InputError(f"{bundle.path}: {manifest.name} separates music, which is not served: use edge-run")
         self.manifest, self.backend, self.threads, self.limits = manifest, backend, threads, limits
-        at_once = threads if backend == "onnx" else 1
-        self._graph = load_graph(bundle, backend, 1 if backend == "onnx" else threads)
+        concurrent = backend_named(backend).concurrent
+        at_once = threads if concurrent else 1
+        self._graph = load_graph(bundle, backend, 1 if concurrent else threads)
         check_golden(bundle, backend, self._graph)
         self._pool = ThreadPoolExecutor(at_once, "inference")
         self.meter = Meter(at_once)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import os
 from collections.abc import Sequence
 
 import numpy as np
 
-from edge.manifest import Manifest
+from edge.backends.record import Backend
+from edge.interface import Interface
 from edge.runtime.binding import Binding
 
 # x86: blocks of 16 channels, mostly padding in pruned networks; ARM64 int8: transposes between every other layer
@@ -43,21 +47,21 @@ class Onnx:
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         return self.session.run(None, dict(zip(self.inputs, inputs, strict=True)))
 
-    def bind(self, manifest: Manifest) -> Binding:
-        return _OnnxBinding(self, manifest)
+    def bind(self, interface: Interface) -> Binding:
+        return _OnnxBinding(self, interface)
 
 
 class _OnnxBinding:
     """Two sets of states: each run reads one and writes the other, and no tensor is allocated or copied."""
 
-    def __init__(self, runtime: Onnx, manifest: Manifest):
+    def __init__(self, runtime: Onnx, interface: Interface):
         from onnxruntime import OrtValue
 
         def arrays(specs):
             return [np.zeros(spec.shape, spec.dtype) for spec in specs]
 
-        self.input, self._states = arrays(manifest.inputs[:1])[0], arrays(manifest.inputs[1:])
-        self.output, spare = arrays(manifest.outputs[:1])[0], arrays(manifest.outputs[1:])
+        self.input, self._states = arrays(interface.inputs[:1])[0], arrays(interface.inputs[1:])
+        self.output, spare = arrays(interface.outputs[:1])[0], arrays(interface.outputs[1:])
         self._arrays = [self.input, self.output, *self._states, *spare]  # the OrtValues use their memory
         first, output, *values = [OrtValue.ortvalue_from_numpy(array) for array in self._arrays]
         here, there = values[: len(spare)], values[len(spare) :]
@@ -79,3 +83,17 @@ class _OnnxBinding:
         self._turn = 0
         for state in self._states:
             state.fill(0)
+
+
+def _missing() -> str | None:
+    if importlib.util.find_spec("onnxruntime") is None:
+        return "the onnx backend is not installed: pip install onnxruntime"
+    return None
+
+
+def _prepare() -> None:
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # on by default since 1.29; read at import
+    importlib.import_module("onnxruntime")
+
+
+ONNX = Backend("onnx", "model.onnx", _missing, _prepare, Onnx, concurrent=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import importlib.util
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -10,13 +12,45 @@ from typing import Any
 
 import numpy as np
 
-from edge.manifest import Manifest
+from edge.backends.record import Backend
+from edge.interface import Interface
 from edge.runtime.binding import Binding, Carried, Runtime
 
+NOT_INSTALLED = 'the executorch backend is not installed: pip install "stem-edge[executorch]"'
 
-def load_executorch(path: str, package: str | None, threads: int) -> Runtime:
-    """The program at `path` in the installed `package` (see graphs.executorch_package)."""
-    return ExecutorchNumpy(path, threads) if package == "executorch_numpy_runtime" else ExecutorchTorch(path, threads)
+
+def executorch_package() -> str | None:
+    """The installed package that runs .pte files: the torch-free one first; None where there is none."""
+    for name in ("executorch_numpy_runtime", "executorch"):
+        with contextlib.suppress(ValueError):  # sys.modules may hold a module without a spec
+            if importlib.util.find_spec(name) is not None:
+                return name
+    return None
+
+
+def _missing() -> str | None:
+    package = executorch_package()
+    if package is None or (package == "executorch" and importlib.util.find_spec("torch") is None):
+        return NOT_INSTALLED
+    return None
+
+
+def _prepare() -> None:
+    package = executorch_package()
+    assert package is not None
+    with quiet_stderr():
+        if package == "executorch":
+            importlib.import_module("torch")  # its libraries must be there before the next module
+            # Not executorch.runtime: it pulls in the whole exporter, which no graph needs.
+            importlib.import_module("executorch.extension.pybindings._portable_lib")
+            package = "executorch.kernels.quantized"  # registers the int8 operators that are not delegated
+        importlib.import_module(package)
+
+
+def _load(path: str, threads: int) -> Runtime:
+    """The program at `path`; `threads` is set for the whole process."""
+    torch_free = executorch_package() == "executorch_numpy_runtime"
+    return ExecutorchNumpy(path, threads) if torch_free else ExecutorchTorch(path, threads)
 
 
 class ExecutorchNumpy:
@@ -37,8 +71,8 @@ class ExecutorchNumpy:
             self._fresh = False  # the first call prepares the delegate, with notices
             return self._method(inputs)
 
-    def bind(self, manifest: Manifest) -> Binding:
-        return Carried(manifest, self.run)
+    def bind(self, interface: Interface) -> Binding:
+        return Carried(interface, self.run)
 
 
 @contextlib.contextmanager
@@ -83,8 +117,8 @@ class ExecutorchTorch:
         with self._lock:
             return self._method(tensors)
 
-    def bind(self, manifest: Manifest) -> Binding:
-        return Carried(manifest, self._run_tensors, self._tensor, lambda tensor: tensor.numpy())
+    def bind(self, interface: Interface) -> Binding:
+        return Carried(interface, self._run_tensors, self._tensor, lambda tensor: tensor.numpy())
 
 
 class _QuietStderr:
@@ -120,3 +154,6 @@ _quiet_stderr = _QuietStderr()
 def quiet_stderr() -> contextlib.AbstractContextManager[None]:
     """Hide what native code prints on stderr (processor look-up, thread-pool notices), not exceptions."""
     return _quiet_stderr
+
+
+EXECUTORCH = Backend("executorch", "model.pte", _missing, _prepare, _load)

@@ -1,0 +1,33 @@
+"""HT Demucs as a graph: one segment."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from torch import nn
+
+from edge.errors import InputError
+from edge.export.architectures.record import Lowering
+from edge.export.lower_htdemucs import lower_htdemucs
+from edge.interface import Interface, separation_interface
+
+MAX_SECONDS = 60
+
+
+def interface(network: Any, seconds: float | None = None) -> Interface:
+    """Raises InputError for a segment below the STFT's window or above a minute."""
+    c = network.config
+    segment = c.segment_samples if seconds is None else int(Fraction(str(seconds)) * c.samplerate)
+    if seconds is not None and not c.nfft <= segment <= MAX_SECONDS * c.samplerate:
+        raise InputError(f"--segment must lie between {c.nfft / c.samplerate:.2f} and {MAX_SECONDS} seconds")
+    return separation_interface(list(c.sources), c.samplerate, c.audio_channels, segment)
+
+
+def lower(network: Any, segment: int | None, target: Any) -> nn.Module:
+    assert segment is not None
+    return lower_htdemucs(network, segment, target)
+
+
+# its element-wise steps cost more than its products
+HTDEMUCS = Lowering(interface, lower, half_pays=True)

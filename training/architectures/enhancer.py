@@ -1,0 +1,17 @@
+"""How the enhancer is trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from edge.training.architectures.record import Training
+from edge.training.tasks import enhancer_task
+
+
+def teach(teacher: Any, example: dict[str, Tensor]) -> Tensor:
+    return teacher.enhance(example["noisy"])
+
+
+ENHANCER = Training(enhancer_task, "clean", teach, "si_sdr_gain_db")
