@@ -9,7 +9,7 @@ DATA ?= data
 ARM ?= ../shared/arm
 ANDROID ?= ../shared/android
 
-.PHONY: demo test test-all lint bench benchmarks docs-benchmarks docs-compression edge-bench.pyz peers weights eval arm android odd-input readme-table clean
+.PHONY: demo test test-all lint bench benchmarks docs-benchmarks docs-compression edge-bench.pyz peers weights eval arm android native native-test native-fuzz odd-input readme-table clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -97,6 +97,29 @@ arm: $(INSTALLED)
 android: $(INSTALLED)
 	@test -d $(DEMO)/bundles || $(MAKE) demo
 	PYTHON=$(abspath $(BIN))/python STEM_EDGE_ANDROID_TOOLS=$(abspath $(ANDROID)) bash android_demo/check.sh build/android-toolchain
+
+# The C++ library and command (docs/native.md), and beside the package what edge.native loads.
+native:
+	cmake -S edge/native -B build/native $(if $(ORT_INCLUDE),-DONNXRUNTIME_INCLUDE=$(ORT_INCLUDE)) $(NATIVE)
+	cmake --build build/native
+	cp -L build/native/libstemedge.so edge/native/ 2>/dev/null || cp -L build/native/libstemedge.dylib edge/native/
+
+# Against the Python sessions, a hostile caller, and what a stream takes of the system; then again under the sanitizers.
+native-test: $(INSTALLED) native
+	$(BIN)/pytest tests/test_native.py tests/test_native_run.py
+	$(BIN)/python tests/native_programs.py build/native
+	cmake -S edge/native -B build/native-asan -DSTEMEDGE_SANITIZE=address,undefined -DSTEMEDGE_RUN=OFF \
+		$(if $(ORT_INCLUDE),-DONNXRUNTIME_INCLUDE=$(ORT_INCLUDE))
+	cmake --build build/native-asan
+	$(BIN)/python tests/native_programs.py build/native-asan
+
+# Ten minutes of bytes that nobody vouches for (Clang).
+native-fuzz:
+	CC=clang CXX=clang++ cmake -S edge/native -B build/native-fuzz -DSTEMEDGE_FUZZ=ON -DSTEMEDGE_RUN=OFF \
+		-DSTEMEDGE_TESTS=OFF $(if $(ORT_INCLUDE),-DONNXRUNTIME_INCLUDE=$(ORT_INCLUDE))
+	cmake --build build/native-fuzz --target fuzz_bundle
+	mkdir -p build/native-fuzz/corpus
+	build/native-fuzz/fuzz_bundle build/native-fuzz/corpus edge/native/tests/seeds -max_total_time=600 -timeout=20
 
 odd-input: $(INSTALLED)
 	$(BIN)/pytest tests/test_bad_input.py -v

@@ -7,7 +7,9 @@ import dataclasses
 import functools
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from edge.backends import BACKENDS
 from edge.bundle import Bundle
@@ -52,6 +54,9 @@ def main(argv: list[str] | None = None) -> int:
         "- is stdout; live: a device",
     )
     parser.add_argument("--backend", choices=tuple(BACKENDS), help="default: onnx where the bundle has it")
+    parser.add_argument(
+        "--engine", choices=("python", "native"), default="python", help="native: the C++ library (default: python)"
+    )
     parser.add_argument("--threads", type=positive_int, help="default: 1 for enhance, all processors for separate")
     parser.add_argument("--source", metavar="NAME", help="separate: write this stem alone, to a file")
     parser.add_argument("--consistent", action="store_true", help="separate: the stems add up to the input exactly")
@@ -115,6 +120,8 @@ def _run(args: argparse.Namespace) -> int:
 def _run_live(args: argparse.Namespace, bundle: Bundle, backend: str, threads: int) -> None:
     from edge.cli.live import LiveOptions, run_live
 
+    if args.engine == "native":
+        raise InputError("--engine native is for files and pipes; --live has its own worker")
     if args.inputs:
         raise InputError(f"with --live the input is a device or a file by --input: --live --input {args.inputs[0]}")
     options = LiveOptions(
@@ -150,14 +157,24 @@ def _run_pipe(args: argparse.Namespace, bundle: Bundle, backend: str, threads: i
         source=args.source,
         latency=args.latency,
         consistent=args.consistent,
+        load=_loader(args, bundle, backend, threads),
     )
+
+
+def _loader(args: argparse.Namespace, bundle: Bundle, backend: str, threads: int) -> Callable[[], Any]:
+    """What loads the graph, once, in the engine that was asked for."""
+    from edge.native.session import NativeGraph
+    from edge.runtime.graphs import load_graph
+
+    if args.engine == "native":
+        return functools.cache(lambda: NativeGraph(bundle.path, backend, threads))
+    return functools.cache(lambda: load_graph(bundle, backend, threads))
 
 
 def _run_files(args: argparse.Namespace, bundle: Bundle, backend: str, threads: int) -> int:
     """One file after the other on one loaded graph; a failure does not stop the others, and shows in the exit code."""
     from edge.audio import AudioReader
     from edge.runtime.files import FileOptions, finished, output_for, run_file
-    from edge.runtime.graphs import load_graph
 
     many = len(args.inputs) > 1
     options = FileOptions(args.format or "wav", args.source, args.consistent)
@@ -166,7 +183,7 @@ def _run_files(args: argparse.Namespace, bundle: Bundle, backend: str, threads: 
     for i, target in enumerate(targets):
         if target in targets[:i]:
             raise InputError(f"{args.inputs[i]} and {args.inputs[targets.index(target)]} would both become {target}")
-    load = functools.cache(lambda: load_graph(bundle, backend, threads))
+    load = _loader(args, bundle, backend, threads)
     code, reports = 0, []
     for source, target in zip(args.inputs, targets, strict=True):
         if args.resume and finished(bundle.manifest, target, options):

@@ -9,6 +9,7 @@ import numpy as np
 from edge.audio import AudioReader, Resampler
 from edge.bundle import Bundle
 from edge.errors import EdgeError, InputError
+from edge.native.session import NativeGraph
 from edge.runtime.converted import at_rate
 from edge.runtime.graphs import LoadedGraph
 from edge.runtime.session import Session, new_session
@@ -55,7 +56,7 @@ def _blocks(result: np.ndarray) -> np.ndarray:
 
 def new_chain(
     bundle: Bundle,
-    graph: LoadedGraph,
+    graph: LoadedGraph | NativeGraph,
     rate: int,
     channels: int,
     latency: float | None = None,

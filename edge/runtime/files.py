@@ -13,6 +13,7 @@ from pathlib import Path
 from edge.audio import AudioReader, AudioWriter, output_format
 from edge.bundle import Bundle, Manifest
 from edge.errors import InputError
+from edge.native.session import NativeGraph
 from edge.outputs import output_file, output_folder
 from edge.runtime.chain import new_chain, refuse_bad_results, statistics_of
 from edge.runtime.graphs import LoadedGraph, load_graph
@@ -55,7 +56,7 @@ def run_file(
     threads: int = 1,
     progress: Progress | None = None,
     options: FileOptions | None = None,
-    load: Callable[[], LoadedGraph] | None = None,
+    load: Callable[[], LoadedGraph | NativeGraph] | None = None,
 ) -> FileReport:
     """Enhance `source` into the audio file `target`, or separate it into the folder `target`, by the bundle's task.
 
@@ -126,7 +127,7 @@ def _measured(reader: AudioReader, manifest: Manifest, progress: Progress) -> St
 
 def _process(
     bundle: Bundle,
-    graph: LoadedGraph,
+    graph: LoadedGraph | NativeGraph,
     reader: AudioReader,
     output: _Output,
     statistics: Statistics | None,

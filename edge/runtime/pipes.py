@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -13,8 +13,9 @@ import numpy as np
 from edge.audio import MAX_RATE, MIN_RATE
 from edge.bundle import Bundle
 from edge.errors import InputError
+from edge.native.session import NativeGraph
 from edge.runtime.chain import new_chain, refuse_bad_results
-from edge.runtime.graphs import load_graph
+from edge.runtime.graphs import LoadedGraph, load_graph
 
 READ_BYTES = 65536
 _UNKNOWN = 0xFFFFFFFF  # length of a WAV that is written to a pipe, as ffmpeg writes it
@@ -50,12 +51,13 @@ def run_pipe(
     source: str | None = None,
     latency: float | None = None,
     consistent: bool = False,
+    load: Callable[[], LoadedGraph | NativeGraph] | None = None,
 ) -> int:
     """Enhance, or separate one stem (`source`), from one binary stream to the other; returns the frames.
 
     Raw samples of the type `raw` with `rate` and `channels` (default 1), or WAV without (float32 out). The rate, the
-    channels and the length stay. Separation is a stream with running normalisation (see `open_session`). Raises
-    InputError for bad input or options.
+    channels and the length stay. Separation is a stream with running normalisation (see `open_session`). `load`
+    gives the graph where it is another than `load_graph`'s. Raises InputError for bad input or options.
     """
     manifest = bundle.manifest
     if (raw is None) != (rate is None) or (raw is None and channels is not None):
@@ -70,7 +72,7 @@ def run_pipe(
         given = read_wav_header(source_pipe)
     if not MIN_RATE <= given.rate <= MAX_RATE:
         raise InputError(f"stdin: a sample rate of {given.rate} Hz is outside {MIN_RATE} to {MAX_RATE} Hz")
-    graph = load_graph(bundle, backend, threads)
+    graph = load() if load else load_graph(bundle, backend, threads)
     chain = new_chain(bundle, graph, given.rate, given.channels, latency, consistent=consistent, name="stdin")
     index = manifest.sources.index(source) if source else 0
     if raw is None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from edge.bundle import Bundle
 from edge.errors import InputError
+from edge.native.session import NativeGraph
 from edge.runtime.graphs import LoadedGraph, load_graph
 from edge.runtime.guard import Counts
 from edge.runtime.lowlatency import LowLatencySeparator, latency_plan
@@ -63,7 +64,7 @@ def open_session(
 
 def new_session(
     bundle: Bundle,
-    graph: LoadedGraph,
+    graph: LoadedGraph | NativeGraph,
     latency: float | None = None,
     statistics: Statistics | None = None,
     consistent: bool = False,
@@ -75,12 +76,14 @@ def new_session(
     mix. Raises InputError for a latency that the task or the model does not have.
     """
     manifest = bundle.manifest
+    if manifest.task == "enhance" and latency is not None:
+        fixed = 1000 * manifest.latency_samples / manifest.sample_rate
+        raise InputError(
+            f"{bundle.path}: the latency of an enhancer is fixed ({fixed:g} ms); only separation's can be chosen"
+        )
+    if isinstance(graph, NativeGraph):
+        return graph.new_session(latency, statistics and (statistics.mean, statistics.std), consistent)
     if manifest.task == "enhance":
-        if latency is not None:
-            fixed = 1000 * manifest.latency_samples / manifest.sample_rate
-            raise InputError(
-                f"{bundle.path}: the latency of an enhancer is fixed ({fixed:g} ms); only separation's can be chosen"
-            )
         return EnhancerStream(manifest, graph)
     if statistics is not None:
         return Separator(manifest, graph, statistics.mean, statistics.std, consistent)

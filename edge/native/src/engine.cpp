@@ -1,0 +1,118 @@
+#include "engine.hpp"
+
+#include <cmath>
+
+#include "failure.hpp"
+
+namespace stemedge::core {
+namespace {
+
+size_t scaled(size_t samples, int from, int to) {
+  return static_cast<size_t>(std::ceil(static_cast<double>(samples) * to / from));
+}
+
+}  // namespace
+
+Engine::Engine(std::unique_ptr<Session> session, int model_rate, int rate)
+    : session_(std::move(session)),
+      down_(rate, model_rate, session_->inputs()),
+      up_(model_rate, rate, session_->outputs()),
+      hop_(scaled(session_->hop(), model_rate, rate)),
+      latency_(measured_latency(model_rate, rate)),
+      low_in_(inputs(), scaled(2 * kBlock, rate, model_rate) + 4096),
+      low_out_(outputs(), 4 * session_->hop() + scaled(2 * kBlock, rate, model_rate)),
+      queue_(outputs(), 2 * latency_ + 4 * hop_ + 4 * kBlock + 8192) {
+  reset();
+}
+
+// No sample waits longer. The session's part follows from its hops; what libsoxr holds back comes and goes with its
+// blocks, so it is seen on converters of the same rates.
+size_t Engine::measured_latency(int model_rate, int rate) {
+  size_t longest = 0;
+  const auto look = [&](size_t in, size_t out) { longest = std::max(longest, in > out ? in - out : 0); };
+  if (model_rate == rate) {
+    for (size_t in = 1, out = 0; out < 4 * session_->hop(); ++in) {
+      look(in, out);
+      out = session_->ready(in);
+    }
+    return longest;
+  }
+  constexpr size_t step = 16;
+  Resampler down(rate, model_rate, 1), up(model_rate, rate, 1);
+  const std::vector<float> zeros(4096);
+  const float* in[] = {zeros.data()};
+  Fifo low(1, 8192), high(1, 8192);
+  size_t taken = 0, fed = 0, out = 0;
+  for (size_t given = step; out < 4 * hop_ + 2 * static_cast<size_t>(rate); given += step) {
+    look(given, out);
+    down.process(in, step, low);
+    taken += low.size();
+    low.clear();
+    while (fed < session_->ready(taken)) {
+      const size_t count = std::min(zeros.size(), session_->ready(taken) - fed);
+      up.process(in, count, high);
+      fed += count;
+    }
+    out += high.size();
+    high.clear();
+  }
+  return longest;
+}
+
+void Engine::process(const float* const* in, float* const* out, size_t count) {
+  taken_ += count;
+  down_.process(in, count, low_in_);
+  run(low_in_);
+  limit();
+  if (queue_.size() < count) throw Failure(STEMEDGE_FAILED, "a result came later than the latency; this is a bug");
+  for (size_t p = 0; p < outputs(); ++p) std::copy_n(queue_.read(p), count, out[p]);
+  queue_.drop(count);
+}
+
+// Everything queued at the model's rate through the session and up again.
+void Engine::run(Fifo& low) {
+  session_->process(low.read(), low.size(), low_out_);
+  low.clear();
+  give(low_out_);
+}
+
+void Engine::give(Fifo& low) {
+  const size_t before = queue_.size();
+  up_.process(low.read(), low.size(), queue_);
+  given_ += queue_.size() - before;
+  low.clear();
+}
+
+// Only the end can be too long: no output precedes the input that it is made of.
+void Engine::limit() {
+  if (given_ <= taken_) return;
+  queue_.truncate(queue_.size() - (given_ - taken_));
+  given_ = taken_;
+}
+
+void Engine::flush(Fifo& out) {
+  down_.flush(low_in_);
+  run(low_in_);
+  session_->flush(low_out_);
+  give(low_out_);
+  const size_t before = queue_.size();
+  up_.flush(queue_);
+  given_ += queue_.size() - before;
+  limit();
+  queue_.push_zeros(taken_ - given_);  // resampling there and back may round by a few samples
+  out.push(queue_.read(), queue_.size());
+  reset();
+}
+
+void Engine::reset() {
+  session_->reset();
+  down_.reset();
+  up_.reset();
+  low_in_.clear();
+  low_out_.clear();
+  queue_.clear();
+  queue_.push_zeros(latency_);
+  taken_ = given_ = 0;
+}
+
+}  // namespace stemedge::core
