@@ -9,7 +9,7 @@ DATA ?= data
 ARM ?= ../shared/arm
 ANDROID ?= ../shared/android
 
-.PHONY: demo test test-all lint bench benchmarks docs-benchmarks docs-compression edge-bench.pyz peers weights eval arm android native native-test native-fuzz odd-input readme-table clean
+.PHONY: demo test test-all lint bench benchmarks docs-benchmarks docs-compression edge-bench.pyz peers weights eval arm android native native-test native-fuzz npm odd-input readme-table clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -120,6 +120,13 @@ native-fuzz:
 	cmake --build build/native-fuzz --target fuzz_bundle
 	mkdir -p build/native-fuzz/corpus
 	build/native-fuzz/fuzz_bundle build/native-fuzz/corpus edge/native/tests/seeds -max_total_time=600 -timeout=20
+
+# The browser's modules as an npm package, $(NPM)/stem-edge-VERSION.tgz.
+NPM ?= build/npm
+npm:
+	rm -rf $(NPM)/package && mkdir -p $(NPM)/package
+	cp -r $(filter-out %.py %__pycache__,$(wildcard edge/web/*)) LICENSE $(NPM)/package
+	npm pack $(NPM)/package --pack-destination $(NPM)
 
 odd-input: $(INSTALLED)
 	$(BIN)/pytest tests/test_bad_input.py -v

@@ -2,147 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import re
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
 pytest.importorskip("websockets")
-from serving import noise, offline, started
-from websockets.sync.client import connect
+from browser import TAP, Browser, heard_exactly, lag_and_gain, level, microphone, needs_chromium, plays, press, record
+from serving import Process, noise, offline, started
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium"),
+    needs_chromium,
 ]
 
 RATE = 16000
-
-# Records what goes to the loudspeaker beside what comes from the microphone, sample by sample.
-TAP = """
-const connect = AudioNode.prototype.connect;
-window.tap = { on: false, microphone: [], heard: [] };
-AudioNode.prototype.connect = function (target, ...rest) {
-  const context = this.context;
-  if (!context.merger) {
-    context.merger = new ChannelMergerNode(context, { numberOfInputs: 2 });
-    const recorder = context.createScriptProcessor(4096, 2, 1);
-    recorder.onaudioprocess = ({ inputBuffer }) => {
-      if (!window.tap.on) return;
-      window.tap.microphone.push(...inputBuffer.getChannelData(0));
-      window.tap.heard.push(...inputBuffer.getChannelData(1));
-    };
-    connect.call(context.merger, recorder);
-    connect.call(recorder, context.destination);
-  }
-  if (this instanceof MediaStreamAudioSourceNode) connect.call(this, context.merger, 0, 0);
-  if (target === context.destination) connect.call(this, context.merger, 0, 1);
-  return connect.call(this, target, ...rest);
-};
-"""
-
-
-class Browser:
-    """A headless Chromium, driven over its DevTools protocol."""
-
-    def __init__(self, folder: Path, *options: str):
-        assert CHROMIUM is not None
-        self.folder = folder
-        command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        command += ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-        command += ["--remote-debugging-port=0", f"--user-data-dir={folder}", *options, "about:blank"]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        port = folder / "DevToolsActivePort"
-        until = time.monotonic() + 60
-        while not (port.exists() and len(port.read_text().splitlines()) == 2):
-            assert self.process.poll() is None and time.monotonic() < until, "chromium does not start"
-            time.sleep(0.1)
-        number, path = port.read_text().splitlines()
-        url = f"ws://127.0.0.1:{number}{path}"
-        devtools = connect(url, max_size=None, proxy=None, compression=None, ping_interval=None)
-        self._open = ExitStack()
-        self._socket = self._open.enter_context(devtools)
-        self._last = 0
-        self._session: str | None = None
-        self.problems: list[str] = []  # exceptions and violations of the security policy
-        self.requests: list[str] = []
-
-    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        self._last += 1
-        command: dict[str, Any] = {"id": self._last, "method": method, "params": parameters}
-        if self._session:
-            command["sessionId"] = self._session
-        self._socket.send(json.dumps(command))
-        while True:
-            answer = json.loads(self._socket.recv(120))
-            if answer.get("id") == self._last:
-                assert "error" not in answer, f"{method}: {answer['error']}"
-                return answer["result"]
-            self._note(answer)
-
-    def _note(self, event: dict[str, Any]) -> None:
-        parameters = event.get("params", {})
-        if event["method"] == "Runtime.exceptionThrown":
-            self.problems.append(json.dumps(parameters["exceptionDetails"])[:500])
-        elif event["method"] == "Log.entryAdded" and parameters["entry"]["level"] == "error":
-            if parameters["entry"]["source"] != "network":  # the page tells those itself
-                self.problems.append(f"{parameters['entry']['text']} {parameters['entry'].get('url', '')}")
-        elif event["method"] == "Network.requestWillBeSent":
-            self.requests.append(parameters["request"]["url"])
-        elif event["method"] == "Network.webSocketCreated":
-            self.requests.append(parameters["url"])
-
-    def open(self, url: str, script: str = "") -> None:
-        self._session = None
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Runtime", "Log", "Network", "Page", "DOM"):
-            self.call(f"{domain}.enable")
-        if script:
-            self.call("Page.addScriptToEvaluateOnNewDocument", source=script)
-        self.call("Page.navigate", url=url)
-        self.wait("document.readyState === 'complete' && document.querySelector('.pill')?.textContent !== 'connecting'")
-
-    def run(self, script: str) -> Any:
-        answer = self.call(
-            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True
-        )
-        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
-        return answer["result"].get("value")
-
-    def wait(self, condition: str, seconds: float = 90) -> None:
-        until = time.monotonic() + seconds
-        while not self.run(f"Boolean({condition})"):
-            if time.monotonic() > until:
-                pytest.fail(f"{condition}: not so; {self.problems}; {self.run('document.body?.innerText')}")
-            time.sleep(0.1)
-
-    def choose(self, selector: str, file: Path) -> None:
-        root = self.call("DOM.getDocument")["root"]["nodeId"]
-        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
-        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(file)])
-
-    def screenshot(self, path: Path, width: int, height: int) -> None:
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 2, "mobile": width < 600}
-        self.call("Emulation.setDeviceMetricsOverride", **metrics)
-        time.sleep(0.5)
-        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
-
-    def close(self) -> None:
-        self._open.close()
-        self.process.terminate()
-        self.process.wait(20)
 
 
 @pytest.fixture
@@ -166,15 +44,6 @@ def speech(tmp_path_factory) -> Path:
     return path
 
 
-def microphone(speech: Path) -> list[str]:
-    return [
-        "--use-fake-device-for-media-stream",
-        "--use-fake-ui-for-media-stream",
-        f"--use-file-for-fake-audio-capture={speech}",
-        "--autoplay-policy=no-user-gesture-required",
-    ]
-
-
 @pytest.fixture
 def listener(tmp_path, speech) -> Iterator[Browser]:
     """A browser with a microphone that may be used."""
@@ -183,66 +52,17 @@ def listener(tmp_path, speech) -> Iterator[Browser]:
     opened.close()
 
 
-def press(browser: Browser, element: str) -> None:
-    browser.run(f"document.getElementById('{element}').click()")
+def open_page(browser: Browser, server: Process, script: str = "") -> None:
+    browser.open(server.page, script)
+    browser.wait("document.body.dataset.ready")
 
 
 def choose_mode(browser: Browser, mode: str) -> None:
     browser.run(f"document.querySelector('input[value={mode}]').click()")
 
 
-def record(browser: Browser, samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """What came from the microphone and what was heard in the same time."""
-    browser.run("Object.assign(tap, { on: true, microphone: [], heard: [] })")
-    browser.wait(f"tap.heard.length >= {samples}")
-    browser.run("tap.on = false")
-    return tuple(np.float32(browser.run(f"tap.{side}.slice(0, {samples})")) for side in ("microphone", "heard"))
-
-
-def lag_and_gain(source: np.ndarray, heard: np.ndarray) -> tuple[int, float]:
-    """By how many samples `heard` follows `source`, and at what gain."""
-    size = 1 << (2 * len(source) - 1).bit_length()
-    correlation = np.fft.irfft(np.fft.rfft(heard, size) * np.conj(np.fft.rfft(source, size)), size)
-    lag = int(np.argmax(correlation[: len(source) // 2]))
-    before, after = source[: len(source) - lag], heard[lag:]
-    return lag, float(before @ after / (before @ before))
-
-
-def heard_exactly(browser: Browser, gain: float, samples: int = 2 * RATE) -> int:
-    """The lag at which a quarter of a second in a row is heard at that gain, sample by sample.
-
-    Not all of what is recorded: on a busy machine blocks come late, and sound as they were.
-    """
-    for _ in range(20):
-        source, heard = record(browser, samples)
-        lag, _ = lag_and_gain(source, heard)
-        wrong = np.flatnonzero(np.abs(heard[lag:] - gain * source[: len(source) - lag]) > 1e-5)
-        if np.diff(wrong, prepend=-1, append=len(source) - lag).max() > RATE // 4:
-            return lag
-    pytest.fail(f"nothing at gain {gain}: {browser.run('document.body.innerText')}")
-
-
-def plays(heard: np.ndarray, audio: np.ndarray, gain: float) -> int:
-    """Where in `audio` a piece of what was heard is found at that gain, sample by sample; -1 for nowhere.
-
-    Pieces, because the recorder loses blocks on a busy machine.
-    """
-    spectrum = np.fft.rfft(audio, 2 * len(audio))
-    for start in range(0, len(heard) - 1024, 1024):
-        piece = heard[start : start + 1024]
-        correlation = np.fft.irfft(spectrum * np.conj(np.fft.rfft(piece, 2 * len(audio))))
-        where = int(np.argmax(correlation[: len(audio) - 1024]))
-        if piece.any() and np.allclose(piece, gain * audio[where : where + 1024], atol=1e-6):
-            return where
-    return -1
-
-
-def level(browser: Browser, side: str) -> float:
-    return float(browser.run(f"document.getElementById('meter-{side}').getAttribute('aria-valuenow')"))
-
-
 def test_the_microphone_is_heard_enhanced_and_as_it_is(server, listener):
-    listener.open(server.page, TAP)
+    open_page(listener, server, TAP)
     assert level(listener, "in") == level(listener, "out") == -60
     press(listener, "live")
     listener.wait("Number(document.getElementById('meter-out').getAttribute('aria-valuenow')) > -40")
@@ -275,7 +95,7 @@ Object.defineProperty(WebSocket.prototype, "bufferedAmount", { get: () => window
 
 
 def test_dropped_frames_are_counted_and_shift_nothing(server, listener):
-    listener.open(server.page, TAP + BACKLOG)
+    open_page(listener, server, TAP + BACKLOG)
     press(listener, "live")
     listener.wait("Number(document.getElementById('meter-out').getAttribute('aria-valuenow')) > -40")
     before = int(listener.run("document.getElementById('dropped').textContent"))
@@ -301,7 +121,7 @@ AudioContext.prototype.createMediaStreamSource = function (stream) {
 
 
 def test_a_browser_that_does_not_resample_the_microphone(server, listener):
-    listener.open(server.page, TAP + FIREFOX)
+    open_page(listener, server, TAP + FIREFOX)
     press(listener, "live")
     listener.wait("Number(document.getElementById('meter-out').getAttribute('aria-valuenow')) > -40")
     assert listener.run("document.getElementById('rate').textContent") in ("44.1 kHz", "48 kHz")
@@ -321,7 +141,7 @@ def test_a_recording_is_enhanced_and_saved(server, listener, enhancer_bundle, tm
     audio = noise(8, 10 * RATE + 123)
     soundfile.write(tmp_path / "talk.wav", audio, RATE, "FLOAT")
     listener.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path / "saved"))
-    listener.open(server.page, TAP)
+    open_page(listener, server, TAP)
     listener.choose("#file", tmp_path / "talk.wav")
     listener.wait("!document.getElementById('save').disabled")
     assert "10.0 s of audio" in listener.run("document.getElementById('file-status').textContent")
@@ -353,7 +173,7 @@ def test_a_recording_is_enhanced_and_saved(server, listener, enhancer_bundle, tm
 
 def test_what_is_no_audio_is_told(server, browser, tmp_path):
     (tmp_path / "text.wav").write_text("no audio")
-    browser.open(server.page)
+    open_page(browser, server)
     browser.choose("#file", tmp_path / "text.wav")
     browser.wait("document.getElementById('message').textContent.includes('cannot decode text.wav')")
 
@@ -362,7 +182,7 @@ def test_what_is_no_audio_is_told(server, browser, tmp_path):
 def test_a_refused_microphone_is_told(server, browser):
     origin = server.page.rstrip("/")
     browser.call("Browser.setPermission", permission={"name": "microphone"}, setting="denied", origin=origin)
-    browser.open(server.page)
+    open_page(browser, server)
     press(browser, "live")
     browser.wait("document.getElementById('message').textContent.includes('microphone was refused')")
     assert browser.run("document.getElementById('live').textContent") == "Start"
@@ -371,13 +191,13 @@ def test_a_refused_microphone_is_told(server, browser):
 def test_a_missing_microphone_is_told(server, browser):
     origin = server.page.rstrip("/")
     browser.call("Browser.setPermission", permission={"name": "microphone"}, setting="granted", origin=origin)
-    browser.open(server.page)
+    open_page(browser, server)
     press(browser, "live")
     browser.wait("document.getElementById('message').textContent.includes('No microphone was found')")
 
 
 def test_a_server_that_goes_away_is_told(server, listener):
-    listener.open(server.page)
+    open_page(listener, server)
     press(listener, "live")
     listener.wait("Number(document.getElementById('meter-out').getAttribute('aria-valuenow')) > -40")
     assert server.stop() == (0, "")

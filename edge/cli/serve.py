@@ -9,11 +9,13 @@ from pathlib import Path
 from edge.backends import BACKENDS
 from edge.console import make_parser, positive_int, processors, run_command
 from edge.errors import InputError
+from edge.web.runtime import PACKAGE
 
 EXAMPLES = """\
   edge-serve bundles/enhancer                            then open http://127.0.0.1:8765/
   edge-serve bundles/enhancer --port 0 --threads 2       any free port; two blocks at a time
   edge-serve bundles/enhancer --host 192.168.1.20        other machines may use it, without a password
+  edge-serve bundles/* --static site                     a page for any web host, which needs no server
 """
 
 
@@ -22,10 +24,24 @@ def main(argv: list[str] | None = None) -> int:
     parser = make_parser(
         "edge-serve",
         "Serve an enhancer's bundle on this machine: a web page (microphone in, enhanced out) and a WebSocket for "
-        "programs, for several clients at once. Ctrl-C stops it.",
+        "programs, for several clients at once. Ctrl-C stops it. Where the browser can, the page computes itself; a "
+        "separator's bundle beside the enhancer's is for such pages alone.",
         EXAMPLES,
     )
-    parser.add_argument("bundle", type=Path, help="an enhancer's bundle: a folder or NAME.edge")
+    parser.add_argument(
+        "bundles",
+        type=Path,
+        nargs="+",
+        metavar="BUNDLE",
+        help="an enhancer's: a folder or NAME.edge; for pages, a separator's",
+    )
+    parser.add_argument("--static", type=Path, metavar="DIR", help="write the page, for any web host, and end")
+    parser.add_argument(
+        "--runtime",
+        type=Path,
+        metavar="DIR",
+        help=f"where {PACKAGE} lies; default: as npm gives it, kept by --static for later",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address or name to listen on; default: %(default)s")
     parser.add_argument("--port", type=_port, default=8765, help="0 is any free one; default: %(default)s")
     parser.add_argument("--backend", choices=tuple(BACKENDS), help="default: onnx where the bundle has it")
@@ -36,11 +52,26 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     return run_command(
         "edge-serve",
-        lambda: _run(args.bundle, args.host, args.port, args.backend, args.threads, args.max_clients),
+        lambda: _write(args) if args.static else _serve(args),
     )
 
 
-def _run(path: Path, host: str, port: int, backend: str | None, threads: int | None, clients: int) -> None:
+def _write(args: argparse.Namespace) -> None:
+    from edge.bundle import open_bundle
+    from edge.serve.site import write_site
+    from edge.web.runtime import fetch_runtime, find_runtime
+
+    bundles = [open_bundle(path) for path in args.bundles]
+    runtime = find_runtime(args.runtime)
+    if runtime is None:
+        print(f"fetching {PACKAGE} with npm, once", file=sys.stderr)
+        runtime = fetch_runtime()
+    size = write_site(args.static, bundles, runtime)
+    names = " and ".join(bundle.manifest.name for bundle in bundles)
+    print(f"{args.static}: a page with {names}, {size / 1e6:.1f} MB, for any web host (https, or localhost)")
+
+
+def _serve(args: argparse.Namespace) -> None:
     try:
         import websockets  # noqa: F401
     except ImportError as error:
@@ -52,13 +83,21 @@ def _run(path: Path, host: str, port: int, backend: str | None, threads: int | N
     from edge.serve.protocol import PATH, Limits
     from edge.serve.server import serve_until_stopped
     from edge.serve.service import Service
+    from edge.serve.site import site_files
+    from edge.web.runtime import find_runtime
 
-    bundle = open_bundle(path)
+    host, port = args.host, args.port
+    bundles = [open_bundle(path) for path in args.bundles]
+    enhancers = [bundle for bundle in bundles if bundle.manifest.task == "enhance"]
+    bundle = enhancers[0] if enhancers else bundles[0]  # refused by the service
+    runtime = find_runtime(args.runtime)
+    site = site_files(bundles, runtime if "onnx" in bundle.manifest.graphs else None, server=True)
     try:
         local = is_loopback(host)
     except OSError as error:
         raise InputError(f"--host {host}: {error.strerror or error}") from error
-    service = Service(bundle, backend or default_backend(bundle), threads or processors(), Limits(clients=clients))
+    backend = args.backend or default_backend(bundle)
+    service = Service(bundle, backend, args.threads or processors(), Limits(clients=args.max_clients), site)
 
     def announce(addresses: list[tuple[str, int]]) -> None:
         if not local:

@@ -1,167 +1,80 @@
-// The page: buttons, meters and messages.
-import { drawLevels, parts, setMeter } from "./levels.js";
-import { Live } from "./live.js";
-import { Player, decode, enhance, wav } from "./recording.js";
+// The page: what it can do, where that is done, and the parts that do it.
+import { openEngines } from "./engine.js";
+import { FilePanel } from "./file.js";
+import { LivePanel } from "./livepanel.js";
+import { $, sentence, tell } from "./page.js";
+import { SongPanel } from "./song.js";
 import { health } from "./stream.js";
 
-const SLOTS = 120;
-const $ = (id) => document.getElementById(id);
-const mode = () => document.querySelector("input[name=mode]:checked").value;
-const volume = () => Number($("volume").value);
+const TITLES = { enhance: "Speech enhancement", separate: "Music separation", both: "Speech and music" };
 
-let live = null;
-let player = null;
-let result = null; // {name, rate, original, enhanced}
-let history = [];
+let site = null;
+let engines = {};
+let panels = [];
+let down = false;
 
-function tell(text) {
-  $("message").textContent = text;
-  $("message").hidden = !text;
-}
-
-const sentence = (error) => {
-  const text = error instanceof TypeError ? "edge-serve does not answer: is it running?" : error.message;
-  return text[0].toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? "" : ".");
-};
-
-async function poll() {
-  let text = "not reachable";
-  let state = "down";
-  try {
-    const now = await health();
-    text = now.model;
-    state = "up";
-    const speed = now.rtf === null ? "" : `, RTF ${now.rtf.toFixed(3)}`;
-    $("facts").textContent =
-      `${now.model} (${now.precision}, ${now.backend}), ${now.sample_rate / 1000} kHz. ` +
-      `${now.clients} of ${now.max_clients} clients, load ${Math.round(100 * now.load)}\u00a0%${speed}.`;
-  } catch {
-    $("facts").textContent = "";
-  }
+function show(text, state) {
   $("server").textContent = text;
   $("server").className = `pill ${state}`;
 }
 
-function showLive() {
-  $("live").textContent = live ? "Stop" : "Start";
-  $("live").classList.toggle("on", Boolean(live));
-  if (live) return;
-  for (const side of ["in", "out"]) {
-    setMeter($(`meter-${side}`), $(`level-${side}`), 0);
-    $(`level-${side}`).textContent = "–";
-  }
+function where() {
+  const local = [engines.enhance, engines.separate].every((engine) => !engine || engine.local !== false);
+  if (local) return "Audio is processed in this browser and stays on this device.";
+  const here = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
+  const secured = location.protocol === "https:" ? "" : ", unencrypted";
+  return here ? "Audio goes to edge-serve on this computer, and nowhere else." : `Audio goes to ${location.host}${secured}, and nowhere else.`;
 }
 
-function showLevels({ levels, latency, model, dropped }) {
-  setMeter($("meter-in"), $("level-in"), levels[0]);
-  setMeter($("meter-out"), $("level-out"), levels[1]);
-  const detail = document.createElement("small");
-  detail.textContent = `model ${Math.round(1000 * model)} ms`;
-  $("latency").replaceChildren(`${Math.round(1000 * latency)} ms`, detail);
-  $("dropped").textContent = dropped;
-  history = [...history.slice(1 - SLOTS), levels];
-  drawLevels($("scope"), history, SLOTS);
-}
-
-function stopLive() {
-  live?.stop();
-  live = null;
-  showLive();
-}
-
-async function toggleLive() {
-  tell("");
-  if (live) return stopLive();
-  $("live").disabled = true;
+async function poll() {
+  if (!site.server) return;
   try {
-    stopPlayer();
-    const { sample_rate: rate } = await health();
-    live = await Live.start(rate, mode(), volume(), showLevels, (reason) => {
-      live = null;
-      showLive();
-      tell(sentence(new Error(`${reason}. Start again when it is back.`)));
-      poll();
-    });
-    history = [];
-    $("rate").textContent = `${live.sampleRate / 1000} kHz`;
-  } catch (error) {
-    tell(sentence(error));
-  } finally {
-    $("live").disabled = false;
-    showLive();
+    const now = await health();
+    const speed = now.rtf === null ? "" : `, RTF ${now.rtf.toFixed(3)}`;
+    $("facts").textContent =
+      `${now.model} (${now.precision}, ${now.backend}), ${now.sample_rate / 1000} kHz. ` +
+      `${now.clients} of ${now.max_clients} clients, load ${Math.round(100 * now.load)}\u00a0%${speed}.`;
+    show(now.model, "up");
+    if (down) tell("");
+    down = false;
+  } catch {
+    $("facts").textContent = "";
+    const alone = engines.enhance?.local;
+    show(alone ? "works without the server" : "not reachable", alone ? "up" : "down");
+    down = !alone;
   }
 }
 
-function stopPlayer() {
-  player?.stop();
-  player = null;
-  $("play").textContent = "Play";
-}
-
-async function runFile() {
-  const [file] = $("file").files;
-  if (!file) return;
-  tell("");
-  stopPlayer();
-  result = null;
-  $("play").disabled = $("save").disabled = $("file").disabled = true;
-  $("progress").hidden = false;
-  $("progress").removeAttribute("value");
-  $("file-status").textContent = file.name;
+async function start() {
   try {
-    const { sample_rate: rate } = await health();
-    const original = await decode(file, rate);
-    const started = performance.now();
-    const enhanced = await enhance(original, rate, (done) => ($("progress").value = done));
-    const seconds = (performance.now() - started) / 1000;
-    result = { name: file.name, rate, original, enhanced };
-    $("file-status").textContent = `${file.name}: ${(original.length / rate).toFixed(1)} s of audio, enhanced in ${seconds.toFixed(1)} s`;
-    $("play").disabled = $("save").disabled = false;
+    const answer = await fetch("models.json");
+    if (!answer.ok) throw new Error(`models.json: the server answered ${answer.status}`);
+    site = await answer.json();
   } catch (error) {
-    tell(sentence(error));
-  } finally {
-    $("file").disabled = false;
-    $("file").value = "";
-    $("progress").hidden = true;
-    showOverview();
+    show("not usable", "down");
+    return tell(sentence(error));
   }
+  engines = await openEngines(site, (text) => show(text, "busy"), (error) => tell(sentence(error)));
+  const kinds = Object.keys(engines).filter((task) => engines[task]);
+  if (!kinds.length) {
+    show("not usable", "down");
+    if ($("message").hidden) tell("This page computes in the browser, which needs https or localhost.");
+    return;
+  }
+  $("title").textContent = document.title = TITLES[kinds.length === 2 ? "both" : kinds[0]];
+  $("where").textContent = where();
+  const stopOthers = (one) => panels.forEach((panel) => panel !== one && panel.stop());
+  if (engines.enhance) {
+    panels.push(new LivePanel(engines.enhance, stopOthers), new FilePanel(engines.enhance, stopOthers));
+  }
+  if (engines.separate) panels.push(new SongPanel(engines.separate, stopOthers));
+  if (!site.server) {
+    $("facts").textContent = `${site.models.map(({ name }) => name).join(", ")}. Works without a network now that it is loaded.`;
+    show("ready", "up");
+  }
+  document.body.dataset.ready = kinds.join(" ");
+  await poll();
+  setInterval(poll, 2000);
 }
 
-function showOverview() {
-  const before = result ? parts(result.original, SLOTS) : [];
-  const after = result ? parts(result.enhanced, SLOTS) : [];
-  drawLevels($("overview"), before.map((level, i) => [level, after[i]]), SLOTS);
-}
-
-function togglePlay() {
-  if (player) return stopPlayer();
-  stopLive();
-  const { original, enhanced, rate } = result;
-  player = new Player(original, enhanced, rate, mode(), volume(), stopPlayer);
-  $("play").textContent = "Stop";
-}
-
-function save() {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(wav(result.enhanced, result.rate));
-  link.download = `${result.name.replace(/\.[^.]*$/, "")}_enhanced.wav`;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-}
-
-$("live").onclick = toggleLive;
-$("file").onchange = runFile;
-$("play").onclick = togglePlay;
-$("save").onclick = save;
-for (const input of document.querySelectorAll("input[name=mode]"))
-  input.onchange = () => [live, player].forEach((each) => each?.setMode(mode()));
-$("volume").oninput = () => [live, player].forEach((each) => each?.setVolume(volume()));
-addEventListener("resize", () => {
-  showOverview();
-  drawLevels($("scope"), history, SLOTS);
-});
-showLive();
-showOverview();
-drawLevels($("scope"), [], SLOTS);
-poll();
-setInterval(poll, 2000);
+start();

@@ -1,15 +1,13 @@
 // Microphone in, enhanced out.
-import { Stream } from "./stream.js";
-
-const SPARE = 0.06; // seconds that the way to the server and back may take before samples are late
-const BACKLOG = 1; // seconds that may wait to be sent before frames are dropped
+import { createAligner } from "./web/track.js";
 
 export class Live {
-  // `onlevels({in, out, latency, dropped})` comes some 20 times a second, `onend(reason)` where it was not asked for.
-  static async start(modelRate, mode, volume, onlevels, onend) {
-    const live = new Live(onlevels, onend);
+  // `options`: {microphone, speaker: device ids, share: of the enhanced signal, volume, onlevels, onend}.
+  // `onlevels({levels, latency, model, dropped})` comes some 20 times a second, `onend(reason)` where it was not asked for.
+  static async start(engine, options) {
+    const live = new Live(options);
     try {
-      await live.open(modelRate, mode, volume);
+      await live.open(engine, options);
     } catch (error) {
       live.stop();
       throw error;
@@ -17,43 +15,31 @@ export class Live {
     return live;
   }
 
-  constructor(onlevels, onend) {
+  constructor({ onlevels, onend }) {
     this.onlevels = onlevels;
     this.onend = onend;
-    this.heard = 0; // samples of the microphone that came here
   }
 
-  async open(modelRate, mode, volume) {
-    this.microphone = await microphone();
+  async open(engine, { microphone, speaker, share, volume, modelRate }) {
+    this.microphone = await openMicrophone(microphone);
     this.context = new AudioContext({ sampleRate: modelRate, latencyHint: "interactive" });
     let source;
     try {
       source = this.context.createMediaStreamSource(this.microphone);
     } catch (error) {
       if (error.name !== "NotSupportedError") throw error;
-      // Firefox takes no microphone into a context of another rate: the server resamples then, at more latency.
+      // Firefox takes no microphone into a context of another rate: the other end converts then.
       await this.context.close();
       this.context = new AudioContext({ latencyHint: "interactive" });
       source = this.context.createMediaStreamSource(this.microphone);
     }
+    await this.setSpeaker(speaker);
     const rate = this.context.sampleRate;
-    await this.context.audioWorklet.addModule("worklet.js");
-    this.stream = await Stream.open(
-      rate,
-      (enhanced) => this.node?.port.postMessage({ enhanced }, [enhanced.buffer]),
-      (reason) => this.end(reason),
-    );
-    const { hop, model_sample_rate: modelHz, latency_samples: latency } = this.stream.ready;
-    this.chunk = Math.round((hop * rate) / modelHz);
-    this.node = new AudioWorkletNode(this.context, "aligner", {
-      channelCount: 1,
-      channelCountMode: "explicit",
-      outputChannelCount: [1],
-      processorOptions: { chunk: this.chunk, delay: latency + this.chunk + Math.round(SPARE * rate) },
-    });
-    this.node.port.onmessage = ({ data }) => (data.samples ? this.send(data.samples) : this.report(data));
+    this.stream = await engine.openLive(rate, (reason) => this.end(reason));
+    this.node = await createAligner(this.context, { ...this.stream, spare: engine.spare });
+    this.node.port.onmessage = ({ data }) => (data.failed ? this.end(data.failed) : this.report(data));
     this.gain = new GainNode(this.context, { gain: volume });
-    this.setMode(mode);
+    this.setShare(share);
     source.connect(this.node).connect(this.gain).connect(this.context.destination);
     const [track] = this.microphone.getAudioTracks();
     track.onended = () => this.end("the microphone is gone");
@@ -61,18 +47,9 @@ export class Live {
   }
 
   get sampleRate() { return this.context.sampleRate; }
-  setMode(mode) { this.node.port.postMessage({ mode: mode === "enhanced" ? 1 : 0 }); }
+  setShare(share) { this.node.port.postMessage({ mode: share }); }
   setVolume(volume) { this.gain.gain.setTargetAtTime(volume, this.context.currentTime, 0.01); }
-
-  send(samples) {
-    if (this.stopped) return;
-    if (this.stream.unsent > BACKLOG * this.sampleRate) {
-      this.node.port.postMessage({ gap: [this.heard, samples.length] });
-    } else {
-      this.stream.send(samples);
-    }
-    this.heard += samples.length;
-  }
+  async setSpeaker(id) { if (id && this.context.setSinkId) await this.context.setSinkId(id); }
 
   report({ levels, late, delay }) {
     if (this.stopped) return;
@@ -80,8 +57,8 @@ export class Live {
     this.onlevels({
       levels,
       latency: delay / sampleRate + Math.max(baseLatency, outputLatency),
-      model: this.stream.ready.latency_samples / sampleRate,
-      dropped: Math.ceil(late / this.chunk),
+      model: this.stream.latency / sampleRate,
+      dropped: Math.ceil(late / this.stream.chunk),
     });
   }
 
@@ -100,18 +77,33 @@ export class Live {
   }
 }
 
-async function microphone() {
+async function openMicrophone(id) {
   if (!navigator.mediaDevices) throw new Error("Browsers give the microphone only to pages at localhost or behind https.");
   // The browser's own processing would hide what the model does.
   const audio = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+  if (id) audio.deviceId = { exact: id };
   try {
     return await navigator.mediaDevices.getUserMedia({ audio });
   } catch (error) {
     const reasons = {
       NotAllowedError: "The microphone was refused. Allow it for this page in the browser's address bar, then start again.",
       NotFoundError: "No microphone was found. Connect one, then start again.",
+      OverconstrainedError: "That microphone is no longer there. Choose another, then start again.",
       NotReadableError: "The microphone is in use by another program.",
     };
     throw new Error(reasons[error.name] ?? `The microphone does not open: ${error.message}`);
+  }
+}
+
+// Fill two <select>s with the devices that the browser tells; names come with the first permission.
+export async function listDevices(inputs, outputs) {
+  const devices = (await navigator.mediaDevices?.enumerateDevices?.()) ?? [];
+  const selectable = "setSinkId" in AudioContext.prototype;
+  for (const [select, kind] of [[inputs, "audioinput"], [outputs, "audiooutput"]]) {
+    const found = devices.filter((device) => device.kind === kind && device.deviceId && device.deviceId !== "default");
+    const chosen = select.value;
+    select.replaceChildren(new Option("System default", ""), ...found.map((d, i) => new Option(d.label || `Device ${i + 1}`, d.deviceId)));
+    select.value = found.some((device) => device.deviceId === chosen) ? chosen : "";
+    select.closest("label").hidden = !found.length || (kind === "audiooutput" && !selectable);
   }
 }

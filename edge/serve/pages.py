@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import ipaddress
 import json
 import re
 import socket
 from http import HTTPStatus
-from importlib import resources
 
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from edge.serve.protocol import PATH
 from edge.serve.service import Service
+from edge.serve.site import OTHER_TYPE, POLICY, RUNTIME, TYPES
 
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(:\d{1,5})?")
-_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
-
-# Nothing but what this server gives, no inline script or style, no frame around it.
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
+_PACKED = (".wasm", ".js", ".mjs")  # what is sent in gzip, once it is long
+_LONG = 1 << 14  # bytes
 _HEADERS = {
-    "Content-Security-Policy": _POLICY,
+    "Content-Security-Policy": f"{POLICY}; frame-ancestors 'none'",  # no frame around it
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
@@ -40,11 +37,11 @@ class Pages:
     def __init__(self, service: Service, host: str):
         self._service, self._host = service, host
         self._loopback = is_loopback(host)
-        folder = resources.files("edge.serve")
-        self._files = {f"/{f.name}": f.read_bytes() for f in folder.iterdir() if _suffix(f.name) in _TYPES}
-        self._files["/"] = self._files.pop("/index.html")
+        self._files = {f"/{name}": content for name, content in service.site.items()}
+        self._files["/"] = self._files.pop("/index.html", b"")
+        self._packed: dict[str, bytes] = {}
 
-    def answer(self, request: Request) -> Response | None:
+    async def answer(self, request: Request) -> Response | None:
         """The response, or None for a handshake that may go on."""
         host = _only(request, "Host")
         if host is None or not host_allowed(host, self._host, self._loopback):
@@ -64,8 +61,29 @@ class Pages:
         if path == "/health":
             return _response(HTTPStatus.OK, "application/json", json.dumps(self._service.health()).encode())
         if path in self._files:
-            return _response(HTTPStatus.OK, _TYPES.get(_suffix(path), "text/html"), self._files[path])
+            gzipped = "gzip" in (_only(request, "Accept-Encoding") or "")
+            return await asyncio.to_thread(self._file, path, gzipped)  # megabytes: others are being enhanced
         return _text(HTTPStatus.NOT_FOUND, f"there is /, /health and {PATH}")
+
+    def _file(self, path: str, gzipped: bool) -> Response:
+        suffix = "/index.html" if path == "/" else path
+        type = TYPES.get(suffix[suffix.rfind(".") :], OTHER_TYPE)
+        response = _response(HTTPStatus.OK, type, self._content(path, gzipped and type != OTHER_TYPE))
+        if gzipped and path in self._packed:
+            response.headers["Content-Encoding"] = "gzip"
+        if path.startswith(f"/{RUNTIME}/"):  # its version is in its address
+            del response.headers["Cache-Control"]
+            response.headers["Cache-Control"] = "private, max-age=31536000, immutable"
+        return response
+
+    def _content(self, path: str, gzipped: bool) -> bytes:
+        if gzipped and path in self._packed:
+            return self._packed[path]
+        content = self._files[path]
+        data = content if isinstance(content, bytes) else content.read_bytes()
+        if gzipped and len(data) > _LONG and path.endswith(_PACKED):
+            data = self._packed[path] = gzip.compress(data, 6)
+        return data
 
 
 def host_allowed(header: str, host: str, loopback: bool) -> bool:
@@ -104,14 +122,10 @@ def _only(request: Request, header: str) -> str | None:
     return values[0] if len(values) == 1 else None
 
 
-def _suffix(name: str) -> str:
-    return name[name.rfind(".") :]
-
-
 def _text(status: HTTPStatus, text: str) -> Response:
-    return _response(status, "text/plain", f"{text}\n".encode())
+    return _response(status, "text/plain; charset=utf-8", f"{text}\n".encode())
 
 
 def _response(status: HTTPStatus, type: str, body: bytes) -> Response:
-    headers = Headers(_HEADERS | {"Content-Type": f"{type}; charset=utf-8", "Content-Length": str(len(body))})
+    headers = Headers(_HEADERS | {"Content-Type": type, "Content-Length": str(len(body))})
     return Response(status, status.phrase, headers, body)

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
 from websockets.protocol import State
 
 from edge.errors import EdgeError, InputError
@@ -25,6 +26,7 @@ SPARE_CONNECTIONS = 256  # beside the clients: pages, health, and those that say
 RECEIVED_BYTES = 1 << 14  # that the system takes for us: what is read at once keeps the others waiting
 MAX_ANSWERS = 64  # to control frames that were read at once
 MAX_UNREAD = 1 << 20  # bytes of answers that a client does not read
+MAX_PAGES = 64 << 20  # bytes of the page's files that are on their way, to all together
 
 
 class _Connection(ServerConnection):
@@ -48,7 +50,8 @@ class _Connection(ServerConnection):
     def send_data(self) -> None:
         """Frames that are due. Answers to pings are beyond the conversation's flow control: a flood ends here."""
         frames = self.protocol.data_to_send()
-        if len(frames) > MAX_ANSWERS or self.transport.get_write_buffer_size() > MAX_UNREAD:
+        flooded = len(frames) > MAX_ANSWERS or self.transport.get_write_buffer_size() > MAX_UNREAD
+        if flooded and self.state is not State.CONNECTING:
             self.transport.abort()
         elif frames:
             self.protocol.writes = frames
@@ -71,6 +74,15 @@ async def listening(service: Service, host: str, port: int) -> AsyncIterator[lis
     async def handle(connection: ServerConnection) -> None:
         await converse(connection, service)
 
+    async def answer(connection: ServerConnection, request: Request) -> Response | None:
+        response = await pages.answer(request)
+        if response is not None and len(response.body or b"") > MAX_UNREAD:
+            under_way = sum(each.transport.get_write_buffer_size() for each in connections)
+            if under_way > MAX_PAGES:
+                connection.transport.abort()
+            connection.close_timeout = limits.open_seconds  # for it to arrive
+        return response
+
     try:
         pages = Pages(service, host)
         server = await serve(
@@ -78,7 +90,7 @@ async def listening(service: Service, host: str, port: int) -> AsyncIterator[lis
             host,
             port,
             create_connection=factory,
-            process_request=lambda connection, request: pages.answer(request),
+            process_request=answer,
             compression=None,
             open_timeout=limits.open_seconds,
             ping_interval=None,  # the conversation pings, when the client is silent

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 
 from edge.backends import backend_named
@@ -17,6 +18,7 @@ from edge.runtime.golden import check_golden
 from edge.runtime.graphs import load_graph
 from edge.runtime.session import Session, new_session
 from edge.serve.protocol import Limits
+from edge.serve.site import site_files
 
 T = TypeVar("T")
 
@@ -31,16 +33,25 @@ class Service:
     (ONNX Runtime) runs several blocks at once, one thread each; another one only one, on all the threads.
 
     Raises InputError for a bundle that does not enhance or a backend that is not there, EdgeError where the graph
-    does not load or fails the golden check.
+    does not load or fails the golden check. `site`: the files of the page, see edge.serve.site; default: a page that
+    leaves the computing to the server.
     """
 
-    def __init__(self, bundle: Bundle, backend: str, threads: int, limits: Limits):
+    def __init__(
+        self,
+        bundle: Bundle,
+        backend: str,
+        threads: int,
+        limits: Limits,
+        site: Mapping[str, bytes | Path] | None = None,
+    ):
         self._bundle, manifest = bundle, bundle.manifest
         if manifest.task != "enhance":
             raise InputError(f"{bundle.path}: {manifest.name} separates music, which is not served: use edge-run")
         self.manifest, self.backend, self.threads, self.limits = manifest, backend, threads, limits
         concurrent = backend_named(backend).concurrent
         at_once = threads if concurrent else 1
+        self.site = site_files([bundle], None, server=True) if site is None else site
         self._graph = load_graph(bundle, backend, 1 if concurrent else threads)
         check_golden(bundle, backend, self._graph)
         self._pool = ThreadPoolExecutor(at_once, "inference")

@@ -1,12 +1,65 @@
 // The WebSocket of edge-serve: float32 samples one way and the other.
 
+const BACKLOG = 1; // seconds of live audio that may wait to be sent before frames are dropped
+const AHEAD = 4; // seconds of a recording that may be on their way at a time
+const CHUNK = 0.1; // seconds
+
 export async function health() {
   const response = await fetch("health");
   if (!response.ok) throw new Error(`the server answered ${response.status}`);
   return response.json();
 }
 
-export class Stream {
+// One end of a live stream; see engine.js. `onend(reason)` comes where the server goes away.
+export async function openThere(rate, onend) {
+  const { port1, port2 } = new MessageChannel();
+  const stream = await Stream.open(rate, (enhanced) => port1.postMessage({ enhanced }, [enhanced.buffer]), onend);
+  let heard = 0; // samples that came here
+  port1.onmessage = ({ data: { samples } }) => {
+    if (stream.left) return;
+    if (stream.unsent > BACKLOG * rate) port1.postMessage({ gap: [heard, samples.length] });
+    else stream.send(samples);
+    heard += samples.length;
+  };
+  const { hop, model_sample_rate: modelRate, latency_samples: latency } = stream.ready;
+  return { port: port2, latency, chunk: Math.round((hop * rate) / modelRate), close: () => stream.close() };
+}
+
+// One channel of a recording at `rate` Hz, enhanced; `onprogress(fraction)`.
+export async function enhanceThere(samples, rate, onprogress) {
+  const out = new Float32Array(samples.length);
+  let received = 0;
+  let wake = () => {};
+  let lost = null;
+  const stream = await Stream.open(
+    rate,
+    (block) => {
+      out.set(block.subarray(0, out.length - received), received);
+      received += block.length;
+      onprogress(received / out.length);
+      wake();
+    },
+    (reason) => {
+      lost = new Error(reason);
+      wake();
+    },
+  );
+  try {
+    const chunk = Math.round(CHUNK * rate);
+    const ahead = AHEAD * rate + stream.ready.latency_samples;
+    for (let sent = 0; sent < samples.length; sent += chunk) {
+      while (sent - received > ahead && !lost) await new Promise((resolve) => (wake = resolve));
+      if (lost) throw lost;
+      stream.send(samples.slice(sent, sent + chunk));
+    }
+    await stream.flush();
+  } finally {
+    stream.close();
+  }
+  return out;
+}
+
+class Stream {
   // Connects and says hello. `onaudio(samples)` gets the enhanced samples, `onclosed(reason)` the end that was not asked for.
   static async open(sampleRate, onaudio, onclosed) {
     const stream = new Stream(onaudio, onclosed);

@@ -1,8 +1,10 @@
-// Plays the microphone, delayed, or what the server made of it: both from the same position, so that a switch between
-// them changes nothing but the sound. Where the enhanced samples are late, the original is heard and counted.
+// Plays a track, delayed, or what was made of it elsewhere: both from the same position, so that a switch between them
+// changes nothing but the sound. Samples go out through a port as {samples} and come back as {enhanced}; where they
+// are late, the original is heard and counted.
 
 const STEP = 0.02; // seconds by which the delay grows when samples were late, at most once a second
 const MOST = 0.5; // seconds of delay
+const BACKLOG = 1; // seconds that may be on their way before no more is sent
 const REPORT = 0.05; // seconds
 
 class Aligner extends AudioWorkletProcessor {
@@ -11,24 +13,37 @@ class Aligner extends AudioWorkletProcessor {
     this.size = 2 ** Math.ceil(Math.log2(4 * sampleRate));
     this.original = new Float32Array(this.size); // rings, sample i at i % size
     this.enhanced = new Float32Array(this.size);
-    this.written = 0; // samples of the microphone
-    this.received = 0; // samples of the server; sample i belongs to sample i of the microphone
+    this.written = 0; // samples of the track
+    this.handed = 0; // samples that went out or were left out
+    this.received = 0; // samples that came back; sample i belongs to sample i of the track
     this.gaps = []; // [start, length] of what was never sent
     this.delay = delay;
     this.grown = 0; // when
     this.chunk = new Float32Array(chunk);
     this.filled = 0;
-    this.mode = 1; // 1 is enhanced
+    this.mode = 1; // share of the enhanced signal: 1 is all of it
     this.gain = 0; // of the enhanced signal now
     this.late = 0; // samples that are played as they came
     this.meter = { n: 0, in: 0, out: 0 };
     this.running = true;
-    this.port.onmessage = ({ data }) => this.take(data);
+    this.peer = null;
+    this.port.onmessage = ({ data, ports }) => this.command(data, ports);
   }
 
-  take({ enhanced, gap, mode, stop }) {
+  command({ mode, stop }, [peer]) {
     if (mode !== undefined) this.mode = mode;
-    if (stop) this.running = false;
+    if (stop) {
+      this.running = false;
+      this.peer?.close();
+    }
+    if (peer) {
+      this.peer = peer;
+      peer.onmessage = ({ data }) => this.take(data);
+    }
+  }
+
+  take({ enhanced, gap, failed }) {
+    if (failed) this.port.postMessage({ failed });
     if (gap) this.gaps.push(gap);
     if (enhanced) for (const sample of enhanced) {
       this.skip();
@@ -74,18 +89,28 @@ class Aligner extends AudioWorkletProcessor {
     return this.running;
   }
 
-  // Keep the microphone's block, and hand it on in chunks.
+  // Keep the track's block, and hand it on in chunks.
   record(block, n) {
     for (let i = 0; i < n; i++) {
       const sample = block ? block[i] : 0;
       this.original[this.written++ % this.size] = sample;
       this.chunk[this.filled++] = sample;
-      if (this.filled === this.chunk.length) {
-        const samples = this.chunk.slice();
-        this.port.postMessage({ samples }, [samples.buffer]);
-        this.filled = 0;
-      }
+      if (this.filled === this.chunk.length) this.hand();
     }
+  }
+
+  hand() {
+    const count = this.filled;
+    this.filled = 0;
+    if (!this.peer || this.handed - this.received > BACKLOG * sampleRate + this.delay) {
+      this.gaps.push([this.handed, count]);
+      this.handed += count;
+      this.skip();
+      return;
+    }
+    this.handed += count;
+    const samples = this.chunk.slice();
+    this.peer.postMessage({ samples }, [samples.buffer]);
   }
 
   at(position, gain) {
