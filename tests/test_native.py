@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from edge.bundle import open_bundle, snr_db
 from edge.cli.run import main
 from edge.errors import EdgeError, InputError
-from edge.native import NativeBundle, NativeSession, NativeStream, load_library
+from edge.native import NativeBundle, NativeGraph, NativeSession, NativeStream, load_library
 from edge.native.library import Options
 from edge.native.session import StreamOptions
 from edge.runtime.converted import at_rate
@@ -212,6 +212,21 @@ def test_late_results_are_replaced_by_the_input_and_shift_nothing(both):
     assert snr_db(whole[:, settled:], joined[:, settled:]) > 60
 
 
+def test_a_stream_that_was_far_behind_catches_up(both):
+    """A minute at once is more than the rings hold: what is lost is silence to the model, and nothing shifts."""
+    bundle, _, native = both
+    m = bundle.manifest
+    behind, fresh = (NativeStream(native, "onnx", StreamOptions(worker=True)) for _ in range(2))
+    behind.process(np.full((m.channels, 60 * m.sample_rate), 0.25, np.float32))
+    assert behind.counters().late_frames > 0
+    audio = signal([("loud", 12)], behind.latency_samples, m.channels, 0)
+    for stream in (behind, fresh):
+        stream.set_offline(True)
+    got, expected = fed(behind, audio, [512]), fed(fresh, audio, [512])
+    settled = 3 * behind.latency_samples
+    assert snr_db(expected[:, settled:], got[:, settled:]) > 60
+
+
 @SLOWLY
 @given(pieces=PIECES, sizes=SIZES, limit=st.floats(0, 60), seed=st.integers(0, 99))
 def test_attenuation_limit_mixes_the_aligned_input_in(enhancer, pieces, sizes, limit, seed):
@@ -297,6 +312,14 @@ def test_edge_run_takes_the_native_engine(path, tmp_path):
     np.testing.assert_array_equal(native, python)
     assert np.abs(native).max() > 0.01
     assert main([str(path), "--live", "--engine", "native"]) == 2
+
+
+def test_faults_are_counted_through_a_conversion_of_the_rate(both):
+    bundle, _, _ = both
+    graph = NativeGraph(bundle.path, "onnx")
+    session = at_rate(graph.new_session(), 8000)
+    session.process(np.full((*session.shape_in, 40_000), 1e6, np.float32))
+    assert session.counts.bad_inputs > 0 and session.counts.hops > 0
 
 
 def outcome(open_it) -> str | None:

@@ -134,13 +134,8 @@ class NativeSession:
         self.sample_rate, self.latency_samples = stream.sample_rate, stream.latency_samples
         self.shape_out: tuple[int, ...] = shape_out
         self.shape_in: tuple[int, ...] = (stream.inputs,) if shape_out else ()
+        self.counts = Counts()
         self._skip = self.latency_samples
-
-    @property
-    def counts(self) -> Counts:
-        """What the stream did so far."""
-        counters = self._stream.counters()
-        return Counts(**{name: getattr(counters, name) for name in vars(Counts())})
 
     def process(self, samples: np.ndarray, /) -> np.ndarray:
         """float32 (n,) or (channels, n) to what is ready."""
@@ -158,6 +153,9 @@ class NativeSession:
         self._skip = self.latency_samples
 
     def _aligned(self, out: np.ndarray) -> np.ndarray:
+        counters = self._stream.counters()
+        for name in vars(self.counts):  # others hold the same object
+            setattr(self.counts, name, getattr(counters, name))
         skipped = min(self._skip, out.shape[1])
         self._skip -= skipped
         return out[:, skipped:].reshape(*self.shape_out, out.shape[1] - skipped)

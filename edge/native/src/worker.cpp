@@ -45,9 +45,7 @@ size_t Worker::exchange(const float* const* in, float* const* out, size_t count)
   else
     lost_ += count;
   wake_.post();
-  const size_t dropped = std::min(debt_, out_.available());
-  out_.read(nullptr, dropped);
-  debt_ -= dropped;
+  drop_late();
   const size_t given = debt_ ? 0 : std::min(count, out_.available());
   out_.read(out, given);
   debt_ += count - given;
@@ -55,26 +53,36 @@ size_t Worker::exchange(const float* const* in, float* const* out, size_t count)
 }
 
 void Worker::exchange_all(const float* const* in, float* const* out, size_t count) {
-  while (lost_ + count > in_.space()) {
-    if (failed()) throw Failure(STEMEDGE_FAILED, failure_);
-    pause_briefly();
-  }
-  in_.write(nullptr, lost_);
-  lost_ = 0;
+  make_room(count);
   in_.write(in, count);
   wake_.post();
-  while (out_.available() < debt_ + count) {
+  drop_late();
+  while (debt_ > 0 || out_.available() < count) {
     if (failed()) throw Failure(STEMEDGE_FAILED, failure_);
-    if (debt_) {
-      const size_t dropped = std::min(debt_, out_.available());
-      out_.read(nullptr, dropped);
-      debt_ -= dropped;
-    }
+    pause_briefly();
+    drop_late();
+  }
+  out_.read(out, count);
+}
+
+// Waits until the ring has taken the zeros of lost input and has room for `count` more.
+void Worker::make_room(size_t count) {
+  for (;;) {
+    const size_t zeros = std::min(lost_, in_.space());
+    in_.write(nullptr, zeros);
+    lost_ -= zeros;
+    if (failed()) throw Failure(STEMEDGE_FAILED, failure_);
+    if (lost_ == 0 && in_.space() >= count) return;
+    wake_.post();
+    drop_late();  // the worker may wait for room in the other ring
     pause_briefly();
   }
-  out_.read(nullptr, debt_);
-  debt_ = 0;
-  out_.read(out, count);
+}
+
+void Worker::drop_late() {
+  const size_t dropped = std::min(debt_, out_.available());
+  out_.read(nullptr, dropped);
+  debt_ -= dropped;
 }
 
 void Worker::loop() {
@@ -132,17 +140,14 @@ void Worker::resume() {
 }
 
 void Worker::flush(Fifo& out) {
+  make_room(0);
   while (in_.available() && !failed()) {
     wake_.post();
     pause_briefly();
-    const size_t dropped = std::min(debt_, out_.available());
-    out_.read(nullptr, dropped);
-    debt_ -= dropped;
+    drop_late();
   }
   park();
-  const size_t dropped = std::min(debt_, out_.available());
-  out_.read(nullptr, dropped);
-  debt_ -= dropped;
+  drop_late();
   const size_t count = out_.available();
   out.reserve(count);
   for (size_t p = 0; p < out.planes(); ++p) pointers_[p] = out.write(p);

@@ -33,6 +33,8 @@ class Worker {
   void park();
   void resume();
   void prime();
+  void make_room(size_t count);
+  void drop_late();
 
   Engine& engine_;
   const size_t slack_;
