@@ -83,6 +83,22 @@ def check_resources() -> str:
     return f"{len(strings)} strings, all used; every text and description is a resource"
 
 
+def shrinker_rules() -> list[Path]:
+    """What each engine tells R8 of its users: in the jar of a JVM module, named by the build of an Android one."""
+    rules = []
+    for service in ROOT.glob("engine-*/src/main/resources/META-INF/services/*"):
+        module = service.relative_to(ROOT).parts[0]
+        packed = list((ROOT / module).glob("src/main/resources/META-INF/proguard/*.pro"))
+        named = re.findall(r'consumerProguardFiles\("(.+?)"\)', (ROOT / module / "build.gradle.kts").read_text())
+        found = [*packed, *(ROOT / module / name for name in named)]
+        assert found and all(file.is_file() for file in found), f"{module} has no rules for apps that shrink"
+        for engine in service.read_text().split():
+            kept = any(f"-keep class {engine} " in file.read_text() for file in found)
+            assert kept, f"{module}: {engine} is not kept"
+        rules += found
+    return rules
+
+
 def check_project() -> str:
     """Pins, and that every alias and module that a build file uses exists."""
     for name, version in PINS.items():
@@ -104,6 +120,10 @@ def check_project() -> str:
             assert (ROOT / module / "build.gradle.kts").is_file(), f"no module {module}"
         if build.parent != ROOT:
             assert "JvmTarget.JVM_11" in content, f"{build.parent.name}: jvmTarget is not 11"
+    for rules in shrinker_rules():
+        for kept in re.findall(r"-keep class (org\.stemedge\.[\w.]+) ", rules.read_text()):
+            source = Path("src/main/kotlin", *kept.split(".")).with_suffix(".kt")
+            assert list(ROOT.glob(f"*/{source}")), f"{rules.name} keeps {kept}, which is not there"
     settings = (ROOT / "settings.gradle.kts").read_text()
     modules = re.findall(r'":([\w-]+)"', settings)
     assert sorted(modules) == sorted(path.parent.name for path in ROOT.glob("*/build.gradle.kts")), "modules differ"
