@@ -7,26 +7,31 @@ import functools
 import numpy as np
 
 from edge.audio import Resampler
+from edge.runtime.lowdelay import LowDelayResampler
 from edge.runtime.session import Session
 
+Converter = type[Resampler] | type[LowDelayResampler]
 
-def at_rate(session: Session, rate: int, block: int | None = None) -> Session:
+
+def at_rate(session: Session, rate: int, block: int | None = None, converter: Converter = Resampler) -> Session:
     """The session as one that takes and gives `rate` Hz: itself where it does so already.
 
-    `block` as in `RateConverted`.
+    `block` and `converter` as in `RateConverted`.
     """
-    return session if rate == session.sample_rate else RateConverted(session, rate, block)
+    return session if rate == session.sample_rate else RateConverted(session, rate, block, converter)
 
 
 class RateConverted:
     """A Session at `rate` Hz around one at its model's rate; the same output whatever the blocks that come in.
 
     `block`: frames that every call of `process` will bring. The converters work in blocks of their own, so the
-    latency that is told then is the one of such calls; without, it holds for calls of any size.
+    latency that is told then is the one of such calls; without, it holds for calls of any size. `converter`: soxr's
+    gives what edge-run gives, LowDelayResampler a tenth of its latency.
     """
 
-    def __init__(self, session: Session, rate: int, block: int | None = None):
+    def __init__(self, session: Session, rate: int, block: int | None = None, converter: Converter = Resampler):
         self.sample_rate, self.counts = rate, session.counts
+        self._converter = converter
         self.shape_in, self.shape_out = session.shape_in, session.shape_out
         self._session, self._block = session, block
         self._start()
@@ -41,7 +46,7 @@ class RateConverted:
         """No sample comes later than this many, at `sample_rate`, after its own went in. Measured, once each."""
         session = self._session
         timing = session.sample_rate, session.hop, session.latency_samples
-        return _latency(*timing, self.sample_rate, self._block)
+        return _latency(*timing, self.sample_rate, self._block, self._converter)
 
     def process(self, samples: np.ndarray) -> np.ndarray:
         """float32 (*shape_in, n), n >= 0, to what is ready, float32 (*shape_out, m)."""
@@ -66,8 +71,8 @@ class RateConverted:
 
     def _start(self) -> None:
         model_rate = self._session.sample_rate
-        self._lower = Resampler(self.sample_rate, model_rate, _count(self.shape_in))
-        self._raise = Resampler(model_rate, self.sample_rate, _count(self.shape_out))
+        self._lower = self._converter(self.sample_rate, model_rate, _count(self.shape_in))
+        self._raise = self._converter(model_rate, self.sample_rate, _count(self.shape_out))
         self._received = self._delivered = 0
 
     def _down(self, samples: np.ndarray) -> np.ndarray:
@@ -97,9 +102,11 @@ def _unfolded(block: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=64)
-def _latency(model_rate: int, hop: int, latency: int, rate: int, block: int | None) -> int:
+def _latency(
+    model_rate: int, hop: int, latency: int, rate: int, block: int | None, converter: Converter = Resampler
+) -> int:
     """Measured on silence, two seconds and the latency: the worst that comes out behind what went in."""
-    down, up = Resampler(rate, model_rate, 1), Resampler(model_rate, rate, 1)
+    down, up = converter(rate, model_rate, 1), converter(model_rate, rate, 1)
     step = block or max(1, rate // 1000)
     silence = np.zeros((step, 1), np.float32)
     received = lowered = ready = delivered = worst = 0
