@@ -297,3 +297,17 @@ def test_a_huge_message_is_refused_by_its_length(server):
         data += chunk
     raw.socket.close()
     assert data[:1] == b"\x88" and int.from_bytes(data[2:4], "big") == 1009
+
+
+def test_the_client_takes_each_channel_on_its_own(enhancer_bundle):
+    stereo = np.stack([noise(1, 9000), noise(2, 9000)], axis=1)
+    with serving(enhancer_bundle) as server, Client(server.url) as client:
+        enhanced = client.enhance(stereo)
+        assert enhanced.shape == stereo.shape
+        for channel in range(2):
+            np.testing.assert_array_equal(enhanced[:, channel], offline(enhancer_bundle, stereo[:, channel]))
+        for wrong in (stereo.T, stereo[None], np.float32(1)):
+            with pytest.raises(InputError, match="not \\("):
+                client.enhance(wrong)
+        with pytest.raises(InputError, match="one channel"):
+            client.send(stereo)

@@ -187,3 +187,39 @@ def _resident(process: int) -> int:
     """Bytes."""
     status = Path(f"/proc/{process}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
+
+def test_https_with_a_certificate_made_here(enhancer_path, tmp_path, monkeypatch):
+    """Pages and streams; the certificate is kept, private, and names this machine."""
+    pytest.importorskip("cryptography")
+    import ssl
+    import urllib.request
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with started(enhancer_path, "--port", 0, "--self-signed") as server:
+        assert server.page.startswith("https://127.0.0.1:") and server.url.startswith("wss://")
+        folder = tmp_path / "stem-edge"
+        assert (folder / "edge-serve.key").stat().st_mode & 0o077 == 0
+        trusted = ssl.create_default_context(cafile=folder / "edge-serve.crt")
+        with urllib.request.urlopen(server.page, context=trusted, timeout=30) as answer:
+            assert b"<title>" in answer.read()
+        first = (folder / "edge-serve.crt").read_bytes()
+    from edge.serve.secure import self_signed
+
+    cert, key = self_signed()
+    assert cert.read_bytes() == first
+    done = run(enhancer_path, "--port", "0", "--cert", cert, "--key", enhancer_path / "manifest.json")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "not a certificate and its key" in done.stderr
+    done = run(enhancer_path, "--cert", cert)
+    assert done.returncode == 2 and "go together" in done.stderr
+    assert key.is_file()
+
+
+def test_places_are_addresses_that_work():
+    from edge.serve.secure import places, qr_code
+
+    assert places([("127.0.0.1", 80), ("::1", 80)]) == ["127.0.0.1:80", "[::1]:80"]
+    everywhere = places([("0.0.0.0", 8765), ("::", 8765)])
+    assert everywhere[-1] == "127.0.0.1:8765" and not any("0.0.0.0" in place or "[::]" in place for place in everywhere)
+    pytest.importorskip("segno")
+    assert qr_code("https://192.168.1.20:8765/").count("\n") > 10

@@ -15,6 +15,7 @@ EXAMPLES = """\
   edge-serve bundles/enhancer                            then open http://127.0.0.1:8765/
   edge-serve bundles/enhancer --port 0 --threads 2       any free port; two blocks at a time
   edge-serve bundles/enhancer --host 192.168.1.20        other machines may use it, without a password
+  edge-serve bundles/enhancer --host 0.0.0.0 --self-signed   phones of this network too, by https
   edge-serve bundles/* --static site                     a page for any web host, which needs no server
 """
 
@@ -49,7 +50,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--max-clients", type=positive_int, metavar="N", default=32, help="served at once; default: %(default)s"
     )
+    parser.add_argument("--cert", type=Path, metavar="FILE", help="certificate (PEM) for https; with --key")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="its private key")
+    parser.add_argument(
+        "--self-signed",
+        action="store_true",
+        help="https by a certificate made here: phones give their microphone to no other page",
+    )
     args = parser.parse_args(argv)
+    if bool(args.cert) != bool(args.key):
+        parser.error("--cert and --key go together")
+    if args.cert and args.self_signed:
+        parser.error("--self-signed makes a certificate: leave --cert and --key out")
     return run_command(
         "edge-serve",
         lambda: _write(args) if args.static else _serve(args),
@@ -81,6 +93,7 @@ def _serve(args: argparse.Namespace) -> None:
     from edge.runtime.graphs import default_backend
     from edge.serve.pages import is_loopback
     from edge.serve.protocol import PATH, Limits
+    from edge.serve.secure import places, qr_code, self_signed, tls_context
     from edge.serve.server import serve_until_stopped
     from edge.serve.service import Service
     from edge.serve.site import site_files
@@ -99,19 +112,25 @@ def _serve(args: argparse.Namespace) -> None:
     backend = args.backend or default_backend(bundle)
     service = Service(bundle, backend, args.threads or processors(), Limits(clients=args.max_clients), site)
 
+    cert, key = self_signed() if args.self_signed else (args.cert, args.key)
+    tls = tls_context(cert, key) if cert else None
+
     def announce(addresses: list[tuple[str, int]]) -> None:
         if not local:
+            lacks = "no password" if tls else "no password and no encryption"
             print(
-                f"edge-serve: warning: {host} can be reached from other machines, and there is no password and no "
-                "encryption",
-                file=sys.stderr,
+                f"edge-serve: warning: {host} can be reached from other machines, and there is {lacks}", file=sys.stderr
             )
         print(f"{bundle.manifest.name} ({service.backend}, {service.threads} thread(s)); Ctrl-C stops")
-        for address, number in addresses:
-            place = f"[{address}]:{number}" if ":" in address else f"{address}:{number}"
-            print(f"http://{place}/  ws://{place}{PATH}", flush=True)
+        found, s = places(addresses), "s" if tls else ""
+        for place in found:
+            print(f"http{s}://{place}/  ws{s}://{place}{PATH}", flush=True)
+        if args.self_signed:
+            print("Browsers warn of the certificate once, as nobody vouches for it: choose to go on.")
+        if not local and sys.stdout.isatty() and (code := qr_code(f"http{s}://{found[0]}/")):
+            print(code, flush=True)
 
-    serve_until_stopped(service, host, port, announce)
+    serve_until_stopped(service, host, port, announce, tls)
 
 
 def _port(text: str) -> int:

@@ -13,9 +13,10 @@ import numpy as np
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
 
-from edge.errors import EdgeError
+from edge.errors import EdgeError, InputError
 from edge.serve.protocol import PATH, VERSION, PcmDecoder, encode_pcm, message
 
+MAX_CHANNELS = 64
 DEFAULT_URL = f"ws://127.0.0.1:8765{PATH}"
 
 
@@ -55,8 +56,14 @@ class Client:
         self.latency_samples: int = self.ready["latency_samples"]
 
     def send(self, samples: np.ndarray) -> None:
-        """Send float32 (n,), full scale +-1; in pieces, where they are more than a message may hold."""
-        data = encode_pcm(np.asarray(samples), self._format)
+        """Send float32 (n,), full scale +-1; in pieces, where they are more than a message may hold.
+
+        InputError for another shape: a stream is one channel.
+        """
+        samples = np.asarray(samples)
+        if samples.ndim != 1:
+            raise InputError(f"a stream takes one channel, (n,), not {samples.shape}: open one for each channel")
+        data = encode_pcm(samples, self._format)
         most = self.ready["limits"]["message_bytes"]
         for start in range(0, len(data), most):
             self._send(data[start : start + most])
@@ -82,7 +89,16 @@ class Client:
             yield block
 
     def enhance(self, samples: np.ndarray, chunk: int = 4096) -> np.ndarray:
-        """A whole recording, float32 (n,), sent in messages of `chunk` samples; returns float32 (n,)."""
+        """A whole recording, float32 (n,) or (n, channels), each channel on its own; returns the same shape.
+
+        Sent in messages of `chunk` samples. InputError for another shape.
+        """
+        samples = np.asarray(samples)
+        if samples.ndim == 2 and samples.shape[1] <= MAX_CHANNELS:
+            columns = [self.enhance(samples[:, channel], chunk) for channel in range(samples.shape[1])]
+            return np.stack(columns, axis=1) if columns else samples.astype(np.float32)
+        if samples.ndim != 1:
+            raise InputError(f"a recording is (n,) or (n, channels), not {samples.shape}: is it the other way round?")
 
         def feed() -> None:
             try:

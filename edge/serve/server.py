@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -27,6 +28,8 @@ RECEIVED_BYTES = 1 << 14  # that the system takes for us: what is read at once k
 MAX_ANSWERS = 64  # to control frames that were read at once
 MAX_UNREAD = 1 << 20  # bytes of answers that a client does not read
 MAX_PAGES = 64 << 20  # bytes of the page's files that are on their way, to all together
+
+Announce = Callable[[list[tuple[str, int]]], None]
 
 
 class _Connection(ServerConnection):
@@ -59,8 +62,11 @@ class _Connection(ServerConnection):
 
 
 @contextlib.asynccontextmanager
-async def listening(service: Service, host: str, port: int) -> AsyncIterator[list[tuple[str, int]]]:
-    """Serve on `host` and `port` (0: any free one) within the context; yields the addresses and ports.
+async def listening(
+    service: Service, host: str, port: int, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[list[tuple[str, int]]]:
+    """Serve on `host` and `port` (0: any free one) within the context, by https and wss with `tls`; yields the
+    addresses and ports.
 
     On leaving, the clients get a close frame and the service is closed. Raises InputError for an unknown host,
     EdgeError where the port is not to be had.
@@ -89,6 +95,7 @@ async def listening(service: Service, host: str, port: int) -> AsyncIterator[lis
             handle,
             host,
             port,
+            ssl=tls,
             create_connection=factory,
             process_request=answer,
             compression=None,
@@ -122,14 +129,14 @@ async def listening(service: Service, host: str, port: int) -> AsyncIterator[lis
 
 
 def serve_until_stopped(
-    service: Service, host: str, port: int, announce: Callable[[list[tuple[str, int]]], None]
+    service: Service, host: str, port: int, announce: Announce, tls: ssl.SSLContext | None = None
 ) -> None:
-    """Serve until SIGINT or SIGTERM; `announce` gets the addresses when clients can connect."""
-    asyncio.run(_until_stopped(service, host, port, announce))
+    """Serve until SIGINT or SIGTERM; `announce` gets the addresses when clients can connect. `tls`: see `listening`."""
+    asyncio.run(_until_stopped(service, host, port, announce, tls))
 
 
 async def _until_stopped(
-    service: Service, host: str, port: int, announce: Callable[[list[tuple[str, int]]], None]
+    service: Service, host: str, port: int, announce: Announce, tls: ssl.SSLContext | None
 ) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
@@ -138,7 +145,7 @@ async def _until_stopped(
 
     previous = {number: signal.signal(number, stopped) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        async with listening(service, host, port) as addresses:
+        async with listening(service, host, port, tls) as addresses:
             announce(addresses)
             await stop.wait()
     finally:
