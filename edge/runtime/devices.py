@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import threading
 import time
 from collections.abc import Callable
@@ -13,16 +14,26 @@ import numpy as np
 
 from edge.errors import EdgeError, InputError
 from edge.runtime.live import LiveEngine
+from edge.runtime.soundserver import THROUGH, ServerDevice, route, server_devices, table
 
 STALLED_SECONDS = 2.0  # without a callback: the device has vanished
+LOOK_SECONDS = 0.25  # that one look counts for: where more have passed, this process itself did not run
 CLOSE_SECONDS = 2.0  # a lost device may never close
 REOPEN_SECONDS = 20.0
 _CALLS = 256  # looked at for bursts
 NO_PORTAUDIO = "PortAudio is missing: install it (Debian and Ubuntu: apt install libportaudio2)"
 
 
+@ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p)
+def _say_nothing(file: bytes, line: int, function: bytes, code: int, form: bytes) -> None:
+    """What ALSA has to say of devices that are not there."""
+
+
 def portaudio() -> ModuleType:
     """The sounddevice module; EdgeError where PortAudio is not installed."""
+    with contextlib.suppress(OSError, AttributeError):  # no ALSA here
+        # it writes to stderr whatever PortAudio tries in vain, into the status line
+        ctypes.CDLL("libasound.so.2").snd_lib_error_set_handler(_say_nothing)
     try:
         import sounddevice
     except OSError as error:
@@ -31,13 +42,28 @@ def portaudio() -> ModuleType:
 
 
 def list_devices() -> str:
-    """A table of the devices: `>` marks the default input, `<` the default output."""
-    return str(portaudio().query_devices()) or "no sound devices"
+    """Tables of the sound server's devices, and of PortAudio's: `>` marks the default input, `<` the default output."""
+    own = str(portaudio().query_devices()) or "no sound devices"
+    devices = _server_devices()
+    if not devices:
+        return own
+    return f"by name, of the sound server:\n{table(devices)}\n\nby name or number, of PortAudio:\n{own}"
 
 
-def parse_device(text: str | None) -> int | str | None:
-    """A device as the user names it: its number, or a part of its name."""
-    return int(text) if text is not None and text.isdigit() else text
+def parse_device(text: str | None, kind: str) -> int | str | None:
+    """A device as the user names it for `kind` ("input", "output"): its number, or a part of its name.
+
+    A sound server's device is routed to. Raises InputError for a name that several devices have.
+    """
+    if text is None or text.isdigit():
+        return None if text is None else int(text)
+    return route(text, kind, _server_devices())
+
+
+def _server_devices() -> list[ServerDevice]:
+    """Those of the sound server, where PortAudio leads there."""
+    through = any(device["name"] == THROUGH for device in portaudio().query_devices())
+    return server_devices() if through else []
 
 
 def choose_rate(model_rate: int, source: int | str | None, target: int | str | None, inputs: int, outputs: int) -> int:
@@ -78,7 +104,7 @@ class DeviceStream:
         self._sound = portaudio()
         self._stream: Any = None
         self._calls = self._seen = 0
-        self._seen_at = 0.0
+        self._looked_at = self._still = 0.0  # seconds without a callback
         self._call_times = np.zeros(_CALLS)
         self._first_call = 0  # since the stream was opened
         self.lost = self._hangs = False
@@ -113,7 +139,7 @@ class DeviceStream:
             self.close()
             raise EdgeError(f"the sound device does not open: {_line(error)}") from error
         self._first_call = self._seen = self._calls
-        self._seen_at = time.monotonic()
+        self._looked_at, self._still = time.monotonic(), 0.0
         self.lost = False
 
     def burst(self) -> int:
@@ -133,11 +159,12 @@ class DeviceStream:
     def poll(self) -> bool:
         """Whether audio runs; where it does not, the stream is closed and waits for `reopen`."""
         now = time.monotonic()
-        if self._calls != self._seen:
-            self._seen, self._seen_at = self._calls, now
+        passed, self._looked_at = now - self._looked_at, now
+        self._still = 0.0 if self._calls != self._seen else self._still + min(passed, LOOK_SECONDS)
+        self._seen = self._calls
         if not self.lost:
             with contextlib.suppress(self._sound.PortAudioError):
-                if self._stream.active and now - self._seen_at < STALLED_SECONDS:
+                if self._stream.active and self._still < STALLED_SECONDS:
                     return True
             self.close()
             self.lost = True

@@ -1,0 +1,109 @@
+"""Devices as a sound server names them, and a device that is still there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from pulse import pulse_server
+
+from edge.errors import InputError
+from edge.runtime import devices, soundserver
+from edge.runtime.soundserver import ServerDevice, route
+
+DEVICES = [
+    ServerDevice("input", "alsa_input.usb-Jabra", "Jabra Evolve Mono", 16_000, 1, True),
+    ServerDevice("input", "alsa_input.pci", "Built-in Audio", 48_000, 2, False),
+    ServerDevice("input", "speaker.monitor", "Monitor of Built-in Audio", 48_000, 2, False),
+    ServerDevice("output", "alsa_output.pci", "Built-in Audio", 48_000, 2, True),
+]
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    for name in ("PULSE_SOURCE", "PULSE_SINK"):
+        monkeypatch.setenv(name, "")
+
+
+def test_a_device_is_known_by_a_part_of_its_description():
+    assert route("jabra", "input", DEVICES) == "pulse" and os.environ["PULSE_SOURCE"] == "alsa_input.usb-Jabra"
+    assert route("Built-in Audio", "input", DEVICES) == "pulse" and os.environ["PULSE_SOURCE"] == "alsa_input.pci"
+    assert route("alsa_output.pci", "output", DEVICES) == "pulse" and os.environ["PULSE_SINK"] == "alsa_output.pci"
+
+
+def test_other_names_are_left_to_portaudio():
+    for name in ("pulse", "hw:0,0", "jabra"):
+        assert route(name, "output", DEVICES) == name
+    assert not os.environ["PULSE_SINK"]
+
+
+def test_a_name_of_several_is_refused():
+    with pytest.raises(InputError, match="Built-in Audio, Monitor of Built-in Audio"):
+        route("built-in", "input", DEVICES)
+
+
+def test_without_a_server_there_is_nothing(monkeypatch):
+    monkeypatch.setattr(soundserver.shutil, "which", lambda name: None)
+    assert soundserver.server_devices() == []
+
+
+def test_the_names_of_a_real_server(tmp_path, monkeypatch):
+    """Its devices as it has them; nothing of ALSA's in between."""
+    with pulse_server(tmp_path, 48_000, 2) as server:
+        monkeypatch.setenv("PULSE_SERVER", server.env["PULSE_SERVER"])
+        monkeypatch.setenv("PULSE_COOKIE", server.env["PULSE_COOKIE"])
+        found = soundserver.server_devices()
+        names = {(device.kind, device.name, device.rate, device.channels) for device in found}
+        assert {("input", "mic.monitor", 48_000, 2), ("output", "speaker", 48_000, 2)} <= names
+        done = subprocess.run(
+            [sys.executable, "-m", "edge.cli.run", "--list-devices"], env=server.env, capture_output=True, text=True
+        )
+        assert done.returncode == 0 and done.stderr == ""
+        if "pulse" not in done.stdout:
+            pytest.skip("PortAudio does not lead to PulseAudio here")
+        assert all(device.description in done.stdout for device in found)
+
+
+class Sound:
+    PortAudioError = RuntimeError
+
+
+class Stream:
+    active = True
+
+    def abort(self, ignore_errors: bool) -> None:
+        """Nothing."""
+
+    close = abort
+
+
+def watched(monkeypatch) -> tuple[devices.DeviceStream, list[float]]:
+    """A device stream without a device, and its clock."""
+    clock = [0.0]
+    monkeypatch.setattr(devices, "portaudio", lambda: Sound)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    stream = devices.DeviceStream(engine=None, source=None, target=None, inputs=1)  # type: ignore[arg-type]
+    stream._stream = Stream()
+    return stream, clock
+
+
+def test_a_process_that_did_not_run_has_not_lost_its_device(monkeypatch):
+    stream, clock = watched(monkeypatch)
+    for _ in range(5):  # the machine was busy with others for three seconds, and looks before it plays
+        clock[0] += 3
+        assert stream.poll()
+        clock[0] += 0.1
+        stream._calls += 1
+        assert stream.poll()
+
+
+def test_a_device_that_stands_still_is_lost(monkeypatch):
+    stream, clock = watched(monkeypatch)
+    looks = 0
+    while stream.poll():
+        clock[0] += 0.1
+        looks += 1
+    assert 2.0 <= clock[0] < 2.4 and stream.lost
