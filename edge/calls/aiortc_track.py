@@ -49,7 +49,6 @@ class EnhancedTrack(MediaStreamTrack):
         self.track.stop()
 
     def _enhanced(self, frame: av.AudioFrame) -> av.AudioFrame:
-        times = frame.pts, frame.time_base
         channels, rate = frame.layout.nb_channels, frame.sample_rate
         samples = self._samples(frame).reshape(-1, channels)
         if self._stream is None or (self._stream.rate, self._stream.channels) != (rate, channels):
@@ -57,7 +56,9 @@ class EnhancedTrack(MediaStreamTrack):
         self._stream.enabled, self._stream.limit = self.enabled, self.limit
         out = av.AudioFrame.from_ndarray(self._stream.process_pcm(samples).reshape(1, -1), "s16", frame.layout.name)
         out.sample_rate = rate
-        out.pts, out.time_base = times
+        out.pts = frame.pts
+        if frame.time_base is not None:
+            out.time_base = frame.time_base
         return out
 
     def _samples(self, frame: av.AudioFrame) -> np.ndarray:
