@@ -23,6 +23,7 @@ from edge.errors import EdgeError, InputError
 
 KINDS: dict[type[nn.Module], tuple[str, str]] = {
     nn.Linear: ("linear", "int8-dynamic"),
+    nn.Conv1d: ("conv", "int8-static"),
     nn.Conv2d: ("conv", "int8-static"),
     nn.ConvTranspose2d: ("conv_transpose", "int8-static"),
 }
@@ -49,7 +50,7 @@ EXCHANGES: dict[tuple[str, str, str], Exchange] = {
     ("onnx", "x86", "linear"): NEVER,
     ("onnx", "x86", "conv"): NEVER,
     ("onnx", "x86", "conv_transpose"): NEVER,
-    ("executorch", "arm64", "linear"): Exchange(0, 0),
+    ("executorch", "arm64", "linear"): Exchange(0, 20_000),
     ("executorch", "arm64", "conv"): Exchange(0, 0),
     ("executorch", "arm64", "conv_transpose"): Exchange(0, 0),
     ("executorch", "x86", "linear"): Exchange(0, 0),

@@ -1,14 +1,14 @@
-"""The enhancer as a graph of exactly one hop, laid out for XNNPACK and ONNX Runtime.
+"""The enhancer as a graph of exactly one hop, laid out for ONNX Runtime or XNNPACK.
 
-Every weighted layer becomes a Linear: dilated convolutions over their cached taps, strided ones over blocks of
-samples, transposed ones as a sub-pixel layout. Constant factors, norm gains and the centring of norms that follow a
-Linear are folded into weights. All of it is exact up to float32 rounding.
+ONNX Runtime gets feature maps (1, channels, bands) and 1-D convolutions: the fewest nodes, and no blocked layouts.
+XNNPACK gets the same maps as rows (bands, channels) and Linears, convolutions over taps side by side: all of it
+delegates and quantizes dynamically. In both, axis 1 is the channels. Norms, constant factors and the attention's scale
+are folded into weights; states have the shapes of the first form. All of it is exact up to float32 rounding.
 """
 
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -16,13 +16,11 @@ from torch import Tensor, nn
 
 from edge.errors import InputError
 from edge.export.norms import Target
-from edge.models.causal import (
-    CausalConv1d,
-    DenseDilatedBlock,
-    GatedRecurrence,
-    TimeAttentionTransformer,
-)
-from edge.models.enhancer import LEVEL_FLOOR, POWER_FLOOR, Enhancer, State, TimeDomainDecoder
+from edge.models.enhancer import LEVEL_FLOOR, POWER_FLOOR, Enhancer, State
+from edge.models.enhancer.bands import BandMap, BandMix, BandRecurrence, ChannelNorm, ConvNorm, LinearNorm
+from edge.models.enhancer.network import COMPRESSION, MASK_FLOOR
+from edge.models.enhancer.recurrence import TimeAttentionTransformer
+from edge.models.enhancer.time_stage import SLOPE, BlockConv, TimeStage
 
 # The running level is kept in units of -60 dBFS: ONNX optimizers drop "+ 1e-10" as if it were "+ 0".
 LEVEL_UNIT = 1e-3
@@ -36,21 +34,11 @@ def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     return layer
 
 
-def _merged(layers: list[nn.Linear]) -> nn.Linear:
-    """Linears of one input as one Linear with their outputs side by side."""
-    return _linear(torch.cat([m.weight for m in layers]), torch.cat([m.bias for m in layers]))
-
-
-def _centred(layer: nn.Linear) -> nn.Linear:
-    """The Linear whose outputs have their mean over channels taken out."""
-    weight, bias = layer.weight.double(), layer.bias.double()
-    return _linear(weight - weight.mean(0), bias - bias.mean())
-
-
-def _after_affine(layer: nn.Linear, norm: nn.LayerNorm) -> nn.Linear:
-    """The Linear that takes what `norm` would give before its gain and bias."""
-    weight = layer.weight.double()
-    return _linear(weight * norm.weight.double(), layer.bias.double() + weight @ norm.bias.double())
+def _folded(weight: Tensor, norm: ChannelNorm) -> tuple[Tensor, Tensor]:
+    """Weight (outputs, ...) and bias of a layer with the norm that follows it."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    gain = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+    return weight.double() * gain.reshape(-1, *[1] * (weight.dim() - 1)), norm.bias - norm.running_mean * gain
 
 
 def _mean(x: Tensor) -> Tensor:
@@ -58,77 +46,126 @@ def _mean(x: Tensor) -> Tensor:
     return x.reshape(1, 1, 1, -1).mean((2, 3), keepdim=True).reshape(1, 1)
 
 
-class _Normalise(nn.Module):
-    """LayerNorm of (1, C) without gain and bias; `centred` inputs have zero mean already."""
+def _rows(x: Tensor) -> Tensor:
+    """A state or map (1, C, F) as rows (F, C)."""
+    return x.reshape(x.shape[1:]).permute(1, 0)
 
-    def __init__(self, norm: nn.LayerNorm, centred: bool):
+
+def _map(x: Tensor) -> Tensor:
+    """Rows (F, C) as a map (1, C, F)."""
+    return x.permute(1, 0).reshape(1, x.shape[1], x.shape[0])
+
+
+class _Taps(nn.Module):
+    """Convolution along rows (L, C), zero-padded by `reach`, as a Linear over the taps of each output row.
+
+    A stride must divide the kernel: rows then hold a stride of inputs each.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, stride: int = 1, dilation: int = 1, reach: int = 0):
         super().__init__()
-        self.eps, self.centred = norm.eps, centred
+        outputs, _, kernel = weight.shape
+        self.stride, self.dilation, self.reach, self.count = stride, dilation, reach, kernel // stride
+        # (out, C, K) -> (out, K, C): rows hold inputs in order, channels innermost
+        self.linear = _linear(weight.transpose(1, 2).reshape(outputs, -1), bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.centred:
-            x = x - _mean(x)
-        return x * torch.rsqrt(_mean(x * x) + self.eps)
+        if self.reach:
+            x = F.pad(x, (0, 0, self.reach, self.reach))
+        x = x.reshape(x.shape[0] // self.stride, -1)
+        rows = x.shape[0] - (self.count - 1) * self.dilation
+        return self.linear(torch.cat([x[i * self.dilation : i * self.dilation + rows] for i in range(self.count)], 1))
 
 
-class _LinearNormGelu(nn.Module):
-    """GELU(LayerNorm(Linear(x)))."""
+def _along(weight: Tensor, bias: Tensor, rows: bool, stride: int = 1, dilation: int = 1, reach: int = 0) -> nn.Module:
+    """Convolution along frequency or time, weight (out, in, kernel), in one of the two layouts."""
+    if rows:
+        return _Taps(weight, bias, stride, dilation, reach)
+    outputs, inputs, kernel = weight.shape
+    conv = nn.Conv1d(inputs, outputs, kernel, stride, reach, dilation)
+    conv.weight = nn.Parameter(weight.detach().float().clone(), requires_grad=False)
+    conv.bias = nn.Parameter(bias.detach().float().clone(), requires_grad=False)
+    conv.compute_float = "a narrow convolution: int8 would cost more than it saves"  # type: ignore[assignment]
+    return conv
 
-    def __init__(self, layer: nn.Linear, norm: nn.LayerNorm):
+
+def _pointwise(weight: Tensor, bias: Tensor, rows: bool) -> nn.Module:
+    """Linear over channels, weight (out, in), in one of the two layouts."""
+    return _linear(weight, bias) if rows else _along(weight[..., None], bias, rows)
+
+
+def _conv_norm(layer: ConvNorm, rows: bool) -> nn.Module:
+    conv = layer.conv
+    weight, bias = _folded(conv.weight[:, :, 0], layer.norm)
+    return _along(weight, bias, rows, conv.stride[1], conv.dilation[1], conv.padding[1])
+
+
+def _linear_norm(layer: LinearNorm, rows: bool) -> nn.Module:
+    return _pointwise(*_folded(layer.linear.weight, layer.norm), rows)
+
+
+class _Bands(nn.Module):
+    """BandMap: products with learned matrices over bands."""
+
+    def __init__(self, layer: BandMap, rows: bool):
         super().__init__()
-        self.linear = _centred(layer)
-        self.norm = _Normalise(norm, centred=True)
-        self.register_buffer("gain", norm.weight.detach()[None].clone())
-        self.register_buffer("bias", norm.bias.detach()[None].clone())
+        self.rows, self.heads = rows, layer.weight.shape[0]
+        weight = layer.weight.detach()
+        if rows and self.heads == 1:
+            self.linear = _linear(weight[0], None)
+        else:
+            self.register_buffer("weight", weight.transpose(1, 2).contiguous().clone())  # (heads, F, F')
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(self.norm(self.linear(x)) * self.gain + self.bias)
-
-
-class _Dense(nn.Module):
-    """Dense dilated block. State (P, C): one row a past frame, oldest first."""
-
-    def __init__(self, block: DenseDilatedBlock):
-        super().__init__()
-        convs = cast("list[CausalConv1d]", list(block.convs))
-        norms = cast("list[nn.LayerNorm]", list(block.norms))
-        self.taps = [[-c.dilation[0] * k for k in range(c.kernel_size[0] - 1, 0, -1)] for c in convs]
-        self.widths = [c.in_channels for c in convs]
-        layers = []
-        for conv, norm in zip(convs, norms, strict=True):
-            weight = conv.weight.detach().transpose(1, 2).reshape(conv.out_channels, -1)
-            layers.append(_LinearNormGelu(_linear(weight, conv.bias), norm))
-        self.layers = nn.ModuleList(layers)
-        self.out = _LinearNormGelu(_linear(block.out.weight.detach()[:, :, 0], block.out.bias), block.out_norm)
-        self.state_shape = tuple(reversed(block.state_shape()))
-
-    def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        rows, features, last = past.shape[0], x, x
-        for layer, taps, width in zip(self.layers, self.taps, self.widths, strict=True):
-            cached = [past[rows + t : rows + t + 1, :width] for t in taps]
-            last, features = features, torch.cat([features, layer(torch.cat([*cached, features], 1))], 1)
-        return x + self.out(features), torch.cat([past[1:], last], 0)
+        if self.rows and self.heads == 1:
+            return self.linear(x.permute(1, 0)).permute(1, 0)
+        if self.heads == 1:
+            return torch.matmul(x, self.weight[0])
+        channels = x.permute(1, 0) if self.rows else x
+        parts = channels.reshape(self.heads, -1, self.weight.shape[1])
+        mixed = torch.bmm(parts, self.weight)
+        if self.rows:
+            return mixed.reshape(-1, self.weight.shape[2]).permute(1, 0)
+        return mixed.reshape(1, -1, self.weight.shape[2])
 
 
 class _Recurrence(nn.Module):
-    """One GRU step with the gates of each side in one Linear."""
+    """One step of BandRecurrence: a GRU with the gates of each side in one layer, on all bands."""
 
-    def __init__(self, cell: GatedRecurrence):
+    def __init__(self, layer: BandRecurrence, rows: bool):
         super().__init__()
-        self.width = cell.width
-        self.input = _merged([cell.input_reset, cell.input_update, cell.input_new])
-        self.hidden = _merged([cell.hidden_reset, cell.hidden_update, cell.hidden_new])
+        cell = layer.gru
+        self.rows, self.width = rows, cell.width
+        sides = []
+        for side in ((cell.input_reset, cell.input_update, cell.input_new), (
+            cell.hidden_reset, cell.hidden_update, cell.hidden_new)):  # fmt: skip
+            sides.append(_pointwise(torch.cat([m.weight for m in side]), torch.cat([m.bias for m in side]), rows))
+        self.input, self.hidden = sides
+        self.out = _linear_norm(layer.out, rows)
 
-    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         n = self.width
+        h = _rows(h) if self.rows else h
         i, r = self.input(x), self.hidden(h)
         gates = torch.sigmoid(i[:, : 2 * n] + r[:, : 2 * n])
         new = torch.tanh(i[:, 2 * n :] + gates[:, :n] * r[:, 2 * n :])
-        return new + gates[:, n:] * (h - new)
+        h = new + gates[:, n:] * (h - new)
+        return x + self.out(h), _map(h) if self.rows else h
+
+
+class _Mix(nn.Module):
+    def __init__(self, layer: BandMix, rows: bool):
+        super().__init__()
+        self.value = _pointwise(layer.value.weight, layer.value.bias, rows)
+        self.mix = _Bands(layer.mix, rows)
+        self.out = _linear_norm(layer.out, rows)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.out(self.mix(F.relu(self.value(x))))
 
 
 class _Transformer(nn.Module):
-    """Time-attention layer for one frame. State: keys and values (heads, window - 1, head width)."""
+    """Time-attention layer for one frame (1, C). State: keys and values (heads, window - 1, head width)."""
 
     lag_bias: Tensor
 
@@ -136,18 +173,16 @@ class _Transformer(nn.Module):
         super().__init__()
         attention = layer.attention
         self.heads = attention.heads
-        self.norm1 = _Normalise(layer.norm1, centred=False)
-        self.norm2 = _Normalise(layer.norm2, centred=False)
-        scaled = _linear(attention.q.weight * attention.scale, attention.q.bias * attention.scale)
-        self.qkv = _after_affine(_merged([scaled, attention.k, attention.v]), layer.norm1)
+        parts = [(attention.q, attention.scale), (attention.k, 1.0), (attention.v, 1.0)]
+        self.qkv = _linear(torch.cat([m.weight * s for m, s in parts]), torch.cat([m.bias * s for m, s in parts]))
         self.out = _linear(attention.out.weight, attention.out.bias)
-        self.linear1 = _after_affine(layer.linear1, layer.norm2)
+        self.linear1 = _linear(layer.linear1.weight, layer.linear1.bias)
         self.linear2 = _linear(layer.linear2.weight, layer.linear2.bias)
         self.register_buffer("lag_bias", attention.lag_bias.detach().flip(1)[:, None].clone())
         self.state_shape = attention.state_shape()
 
     def forward(self, x: Tensor, past_k: Tensor, past_v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        qkv = self.qkv(self.norm1(x))
+        qkv = self.qkv(x)
         width = qkv.shape[1] // 3
         q = qkv[:, :width].reshape(self.heads, -1, 1)
         k = torch.cat([past_k, qkv[:, width : 2 * width].reshape(self.heads, 1, -1)], 1)
@@ -156,63 +191,78 @@ class _Transformer(nn.Module):
         logits = torch.bmm(k, q).reshape(self.heads, 1, -1) + self.lag_bias
         y = torch.bmm(torch.softmax(logits, dim=-1), v).reshape(1, width)
         x = x + self.out(y)
-        x = x + self.linear2(F.gelu(self.linear1(self.norm2(x))))
-        return x, k[:, 1:], v[:, 1:]
+        return x + self.linear2(F.relu(self.linear1(x))), k[:, 1:], v[:, 1:]
 
 
-class _Taps(nn.Module):
-    """A causal convolution over rows (L, stride * C), as a Linear over each row and the rows before it."""
+class _Block(nn.Module):
+    """BlockConv and its leaky ReLU on a map (1, C, N) or rows; state (1, C, kernel - stride)."""
 
-    def __init__(self, conv: CausalConv1d, slope: float = 0.2):
+    def __init__(self, layer: BlockConv, rows: bool):
         super().__init__()
-        stride, kernel = conv.stride[0], conv.kernel_size[0]
-        self.count = kernel // stride
-        self.state_shape = (self.count - 1, stride * conv.in_channels)
-        # (out, C, K) -> (out, K, C): rows hold samples in time order, channels innermost
-        weight = conv.weight.detach().transpose(1, 2).reshape(conv.out_channels, -1)
-        self.linear = _linear(weight, conv.bias)
-        self.slope = slope
+        self.rows = rows
+        self.conv = _along(layer.conv.weight, layer.conv.bias, rows, layer.conv.stride[0])
+        self.state_shape = (1, *layer.state_shape())
 
     def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        rows = x.shape[0]
-        joined = torch.cat([past, x], 0)
-        taps = torch.cat([joined[i : i + rows] for i in range(self.count)], 1)
-        return F.leaky_relu(self.linear(taps), self.slope), joined[rows:]
+        if self.rows:
+            joined = torch.cat([_rows(past), x], 0)
+            return F.leaky_relu(self.conv(joined), SLOPE), _map(joined[x.shape[0] :])
+        joined = torch.cat([past, x], 2)
+        return F.leaky_relu(self.conv(joined), SLOPE), joined[..., x.shape[2] :]
 
 
-def _sub_pixel(conv: nn.ConvTranspose1d) -> nn.Linear:
-    """ConvTranspose1d with kernel = stride as a Linear from a row to `stride` rows."""
-    weight = conv.weight.detach().permute(2, 1, 0).reshape(-1, conv.in_channels)
-    return _linear(weight, None if conv.bias is None else conv.bias.detach().repeat(conv.stride[0]))
+class _SubPixel(nn.Module):
+    """ConvTranspose1d with kernel = stride: a pointwise layer whose outputs are then laid side by side in time."""
 
-
-class _TimeDecoder(nn.Module):
-    def __init__(self, decoder: TimeDomainDecoder):
+    def __init__(self, conv: nn.ConvTranspose1d, rows: bool):
         super().__init__()
-        self.block1, self.block2 = decoder.conv1.stride[0], decoder.conv2.stride[0]
-        self.width = decoder.conv2.out_channels
-        self.conv1, self.conv2 = _Taps(decoder.conv1), _Taps(decoder.conv2)
-        self.mid, self.post = _Taps(decoder.mid), _Taps(decoder.post)
-        # rows of the first layer hold a block of one input channel, then of the other
-        weight = decoder.conv1.weight.detach().unflatten(2, (-1, self.block1)).transpose(1, 2)
-        self.conv1.linear = _linear(weight.reshape(decoder.conv1.out_channels, -1), decoder.conv1.bias)
-        self.film = _merged([decoder.film_scale, decoder.film_shift])
-        self.up2, self.up1 = _sub_pixel(decoder.up2), _sub_pixel(decoder.up1)
+        self.rows, self.stride, self.outputs = rows, conv.stride[0], conv.out_channels
+        weight = conv.weight.detach().permute(2, 1, 0).reshape(-1, conv.in_channels)  # (stride * out, in)
+        bias = torch.zeros(self.outputs) if conv.bias is None else conv.bias.detach()
+        self.layer = _pointwise(weight, bias.repeat(self.stride), rows)
 
-    def forward(self, a: Tensor, b: Tensor, latent: Tensor, *past: Tensor) -> tuple[Tensor, list[Tensor]]:
-        hop = a.shape[1]
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layer(x)
+        if self.rows:
+            return y.reshape(-1, self.outputs)
+        y = y.reshape(1, self.stride, self.outputs, -1).permute(0, 2, 3, 1)
+        return y.reshape(1, self.outputs, -1)
+
+
+class _TimeStage(nn.Module):
+    def __init__(self, stage: TimeStage, rows: bool):
+        super().__init__()
+        self.rows = rows
+        self.blocks = nn.ModuleDict({name: _Block(layer, rows) for name, layer in stage.convs().items()})
+        films = [stage.film_scale, stage.film_shift]
+        self.film = _linear(torch.cat([f.weight for f in films]), torch.cat([f.bias for f in films]))
+        self.width = stage.film_scale.out_features
+        self.up2 = _SubPixel(stage.up2, rows)
+        weight = stage.up1.weight.detach()[:, 0].t()  # one channel: its samples need no new order
+        self.up1 = _pointwise(weight, torch.zeros(len(weight)), rows)
+
+    def forward(self, both: Tensor, latent: Tensor, *past: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """both (2, hop), the enhanced and the given signal, latent (1, L) -> (1, hop), next states."""
+        states: list[Tensor] = []
+
+        def block(name: str, x: Tensor) -> Tensor:
+            y, state = self.blocks[name](x, past[len(states)])
+            states.append(state)
+            return y
+
         film = self.film(latent)
-        rows = torch.cat([a.reshape(-1, self.block1), b.reshape(-1, self.block1)], 1)
-        skip, conv1 = self.conv1(rows, past[0])
-        y, conv2 = self.conv2(skip.reshape(hop // (self.block1 * self.block2), -1), past[1])
-        y, mid = self.mid(y * film[:, : self.width] + film[:, self.width :], past[2])
-        y = F.leaky_relu(self.up2(y).reshape(hop // self.block1, -1), 0.2) + skip
-        y, post = self.post(y, past[3])
-        return self.up1(y).reshape(1, hop), [conv1, conv2, mid, post]
+        x = both.permute(1, 0) if self.rows else both[None]
+        film = film if self.rows else film[..., None]
+        scale, shift = film[:, : self.width], film[:, self.width :]
+        skip = block("conv1", x)
+        y = block("mid", block("conv2", skip) * scale + shift)
+        y = F.leaky_relu(self.up2(y), SLOPE) + skip
+        y = self.up1(block("post", y))
+        return (y if self.rows else y.permute(0, 2, 1)).reshape(1, -1), states
 
 
 class _Synthesis(nn.Module):
-    """Spectrum, real and imaginary (1, bins), to a frame (1, window): the last layer, whose rounding is heard.
+    """Spectrum, real and imaginary (1, hop) each, to a frame (1, window): the last layer, whose rounding is heard.
 
     ONNX computes it in fp32. XNNPACK rounds what goes into it, and one scale for all bins drowns the weak ones above
     SPLIT_HZ in the noise of the strong ones below: two Linears have a scale each.
@@ -220,11 +270,11 @@ class _Synthesis(nn.Module):
 
     SPLIT_HZ = 1000
 
-    def __init__(self, model: Enhancer, target: Target):
+    def __init__(self, model: Enhancer, rows: bool):
         super().__init__()
         config = model.config
-        weight = (model.synthesis.weight * config.mask_bound).unflatten(1, (2, config.bins))
-        self.split = round(self.SPLIT_HZ * config.window / config.sample_rate) if target != "onnx" else 0
+        weight = model.synthesis.weight.unflatten(1, (2, config.hop))
+        self.split = round(self.SPLIT_HZ * config.window / config.sample_rate) if rows else 0
         self.low = _linear(weight[..., : self.split].flatten(1), None) if self.split else None
         self.high = _linear(weight[..., self.split :].flatten(1), None)
         self.high.compute_float = "last layer: noise of rounded activations would be heard"  # type: ignore[assignment]
@@ -246,89 +296,112 @@ class LoweredEnhancer(nn.Module):
     def __init__(self, model: Enhancer, target: Target):
         super().__init__()
         self.config = config = model.config
-        bins = self.bins = config.bins
+        rows = self.rows = target != "onnx"
         self.decay = config.level_decay
         self.analysis = _linear(model.analysis.weight, None)
-        encoder = model.encoder.weight.detach().double().clone()
-        encoder[:, :bins] *= 0.3  # of the log power
-        self.encoder = _LinearNormGelu(_linear(encoder, model.encoder.bias), model.encoder_norm)
-        self.dense = _Dense(model.dense)
-        self.gru = _Recurrence(model.gru)
-        self.gru_out = _linear(model.gru_out.weight, model.gru_out.bias)
-        layers = cast("list[TimeAttentionTransformer]", list(model.tat))
-        self.tat = nn.ModuleList(_Transformer(layer) for layer in layers)
-        self.latent_norm = _Normalise(model.latent_norm, centred=False)
-        self.latent = _after_affine(model.latent, model.latent_norm)
-        self.mask = _linear(model.mask.weight, model.mask.bias)
-        self.synthesis = _Synthesis(model, target)
-        self.time_decoder = _TimeDecoder(model.time_decoder)
+        self.encoder = _conv_norm(model.encoder, rows)
+        self.dense = nn.ModuleList(_conv_norm(layer, rows) for layer in model.dense.layers)
+        self.dense_out = _linear_norm(model.dense.out, rows)
+        self.down, self.up = _Bands(model.down, rows), _Bands(model.up, rows)
+        weight, bias = _folded(model.to_bands.linear.weight, model.to_bands.norm)
+        self.to_bands = _pointwise(weight, torch.zeros_like(bias), rows)
+        self.recurrences = nn.ModuleList(_Recurrence(layer, rows) for layer in model.recurrences)
+        self.mixes = nn.ModuleList(_Mix(layer, rows) for layer in model.mixes)
+        self.tat = _Transformer(model.tat)
+        for name, offset in (
+            ("encoder_bias", model.band_bias_in.weight),
+            ("band_bias", model.band_bias.weight + bias),
+        ):
+            offset = offset.detach().float()
+            self.register_buffer(name, offset.clone() if rows else _map(offset).contiguous().clone())
+        # a frame's map is one row of the pool's input, bands or channels first
+        pool, spread = model.pool.weight, model.spread.weight
+        if not rows:
+            pool, spread = pool.transpose(1, 2), spread.transpose(0, 1)
+        self.pool = _linear(*_folded(pool.flatten(1), model.pool_norm))
+        spread_bias = model.spread.bias if rows else model.spread.bias.t()
+        self.spread = _linear(spread.flatten(0, 1), spread_bias.flatten())
+        self.from_bands, self.fuse = _linear_norm(model.from_bands, rows), _linear_norm(model.fuse, rows)
+        self.decoder = _conv_norm(model.decoder, rows)
+        self.mask = _along(model.mask.weight[:, :, 0], model.mask.bias, rows, reach=model.mask.padding[1])
+        self.synthesis = _Synthesis(model, rows)
+        self.time_stage = _TimeStage(model.time_stage, rows)
         self.register_buffer("energy_gain", torch.tensor([[(1 - self.decay) / LEVEL_UNIT**2, 0.0]]))
         self.register_buffer("weight_step", torch.tensor([[0.0, 1 - self.decay]]))
 
-        shapes: dict[str, tuple[int, ...]] = {
-            "analysis": (1, config.hop),
-            "level": (1, 2),
-            "dense": self.dense.state_shape,
-            "gru": (1, self.gru.width),
-        }
-        for i, layer in enumerate(cast("list[_Transformer]", list(self.tat))):
-            shapes[f"key{i}"] = shapes[f"value{i}"] = layer.state_shape
+        shapes: dict[str, tuple[int, ...]] = {"analysis": (1, config.hop), "level": (1, 2)}
+        for i, layer in enumerate(self.recurrences):
+            shapes[f"gru{i}"] = (1, layer.width, config.bands)
+        shapes["key"] = shapes["value"] = self.tat.state_shape
         shapes["synthesis"] = (1, config.hop)
-        decoder = self.time_decoder
-        for name, taps in zip(
-            ("conv1", "conv2", "mid", "post"),
-            (decoder.conv1, decoder.conv2, decoder.mid, decoder.post),
-            strict=True,
-        ):
-            shapes[f"time_{name}"] = taps.state_shape
-        self.state_shapes = shapes
+        self.state_shapes = shapes | {f"time_{n}": block.state_shape for n, block in self.time_stage.blocks.items()}
 
     def init_state(self) -> State:
         """Zero states, in the order of the arguments of `forward`."""
         return {name: torch.zeros(shape) for name, shape in self.state_shapes.items()}
 
-    def forward(self, audio: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        bins, hop, layers = self.bins, self.config.hop, len(self.tat)
-        before, level, dense, gru = states[:4]
-        caches, (tail, *decoder) = states[4 : 4 + 2 * layers], states[4 + 2 * layers :]
+    def _features(self, pairs: Tensor) -> Tensor:
+        """(2, hop) over the running level -> the compressed pairs and magnitude."""
+        squares = pairs * pairs
+        log = torch.log(squares[:1] + squares[1:] + POWER_FLOOR)
+        compressed = pairs * torch.exp(log * ((COMPRESSION - 1) / 2))
+        features = torch.cat([compressed, torch.exp(log * (COMPRESSION / 2))], 0)
+        return features.permute(1, 0) if self.rows else features[None]
 
-        level = level * self.decay + _mean(audio * audio) * self.energy_gain + self.weight_step
+    def _mask(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Real and imaginary part of the expanded mask, (1, hop) each."""
+        mask, stride = self.mask(x), self.config.stride
+        if self.rows:
+            mr, mi = mask[:, :stride].reshape(1, -1), mask[:, stride:].reshape(1, -1)
+        else:
+            mask = mask.reshape(2, stride, -1).permute(0, 2, 1).reshape(2, -1)
+            mr, mi = mask[:1], mask[1:]
+        square = mr * mr + mi * mi + MASK_FLOOR
+        expand = torch.exp(torch.log(square) * ((1 / COMPRESSION - 1) / 2))
+        return mr * expand, mi * expand
+
+    def forward(self, audio: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        hop, blocks = self.config.hop, len(self.recurrences)
+        before, level = states[:2]
+        hidden, (key, value, tail, *of_time) = states[2 : 2 + blocks], states[2 + blocks :]
+
+        square = audio * audio
+        mean = _mean(square) if self.rows else square.mean(1, keepdim=True)
+        level = level * self.decay + mean * self.energy_gain + self.weight_step
         power = level[:, :1] / level[:, 1:] + LEVEL_FLOOR / LEVEL_UNIT**2
-        gain, inverse = torch.sqrt(power) * LEVEL_UNIT, torch.rsqrt(power) * (1 / LEVEL_UNIT)
+        gain = torch.sqrt(power) * LEVEL_UNIT
+        inverse = torch.rsqrt(power) * (1 / LEVEL_UNIT) if self.rows else 1 / gain
 
         recent = torch.cat([before, audio], 1)
         pairs = self.analysis(recent)
-        real, imag = pairs[:, :bins], pairs[:, bins:]
-        r, i = real * inverse, imag * inverse
-        energy = r * r + i * i + POWER_FLOOR
-        compress = torch.rsqrt(torch.sqrt(energy))
-        x = self.encoder(torch.cat([torch.log(energy), r * compress, i * compress], 1))
+        real, imag = pairs[:, :hop], pairs[:, hop:]
+        x = F.relu(self.encoder(self._features(pairs.reshape(2, hop) * inverse)) + self.encoder_bias)
+        for layer in self.dense:
+            x = torch.cat([x, F.relu(layer(x))], 1)
+        dense = x
+        r = self.to_bands(self.down(F.relu(self.dense_out(x)))) + self.band_bias
+        following: list[Tensor] = []
+        for n, (recurrence, mix) in enumerate(zip(self.recurrences, self.mixes, strict=True)):
+            r, state = recurrence(r, hidden[n])
+            following.append(state)
+            r = mix(r)
+            if n == 0:
+                latent, key, value = self.tat(F.relu(self.pool(r.reshape(1, -1))), key, value)
+                r = r + self.spread(latent).reshape(r.shape)
+        x = self.from_bands(self.up(r))
+        x = F.relu(self.decoder(F.relu(self.fuse(torch.cat([x, dense], 1)))))
 
-        x, dense = self.dense(x, dense)
-        gru = self.gru(x, gru)
-        x = x + self.gru_out(gru)
-        new_caches: list[Tensor] = []
-        for n, layer in enumerate(self.tat):
-            x, *cache = layer(x, caches[2 * n], caches[2 * n + 1])
-            new_caches += cache
-        latent = F.gelu(self.latent(self.latent_norm(x)))
-
-        mask = torch.tanh(self.mask(latent))
-        mr, mi = mask[:, :bins], mask[:, bins:]
+        mr, mi = self._mask(x)
         frame = self.synthesis(real * mr - imag * mi, real * mi + imag * mr)
         filtered = frame[:, :hop] + tail
-        added, decoder = self.time_decoder(filtered * inverse, before * inverse, latent, *decoder)
-        enhanced = filtered + added * gain
+        added, of_time = self.time_stage(torch.cat([filtered, before], 0) * inverse, latent, *of_time)
+        out = filtered + added * gain
         # a slice, not `audio`: an output must not share the caller's input buffer
-        return (enhanced, recent[:, hop:], level, dense, gru, *new_caches, frame[:, hop:], *decoder)
+        return out, recent[:, hop:], level, *following, key, value, frame[:, hop:], *of_time
 
 
 def lower_enhancer(model: Enhancer, target: Target) -> LoweredEnhancer:
-    """Lower a causal enhancer of any widths to one hop at batch 1, ready for `torch.export`.
-
-    Raises:
-        InputError: the model is bidirectional, so it has no streaming form.
-    """
+    """One hop of `model` for a backend. Raises InputError for the bidirectional variant and for broken weights."""
     if model.config.bidirectional:
         raise InputError("a bidirectional enhancer cannot stream: export the causal variant")
     for parameter in model.parameters():

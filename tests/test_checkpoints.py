@@ -155,7 +155,7 @@ def test_int8_files_keep_the_bases_of_the_enhancer(tmp_path):
     again = load_checkpoint(tmp_path / "m")
     for name in ("analysis", "synthesis"):
         torch.testing.assert_close(getattr(again, name).weight, getattr(model, name).weight, rtol=2**-10, atol=1e-7)
-    assert not torch.equal(again.encoder.weight, model.encoder.weight.half().float())
+    assert not torch.equal(again.fuse.linear.weight, model.fuse.linear.weight.half().float())
 
 
 @pytest.mark.parametrize("damage", ["missing", "short"])

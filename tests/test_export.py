@@ -56,7 +56,8 @@ def test_onnx_bundle(make, precision, tmp_path):
     manifest = bundle.manifest
     assert check_golden(bundle, "onnx") > 60
     assert manifest.parity["onnx"] > (60 if precision == "fp32" else 8)
-    assert manifest.compression.parameters.after < 0.6 * manifest.compression.parameters.before
+    macs = manifest.compression.macs_per_second
+    assert macs.after < 0.6 * macs.before
     assert (tmp_path / "b" / "MODEL_CARD.md").read_text().startswith("# ")
     layers = manifest.graphs["onnx"].layers
     calibration = manifest.compression.calibration
@@ -75,7 +76,7 @@ def test_onnx_bundle(make, precision, tmp_path):
 
 
 def plan(lowered, backend, segment=None, cpu="arm64"):
-    example = torch.zeros(1, 2, segment) if segment else torch.zeros(1, 192)
+    example = torch.zeros(1, 2, segment) if segment else torch.zeros(1, EnhancerConfig().hop)
     states = [] if segment else list(lowered.init_state().values())
     return plan_precision(lowered, "int8", backend, cpu, (example, *states))
 
@@ -162,8 +163,8 @@ def test_executorch_int8_keeps_weak_high_bins_beside_strong_low_ones(level):
     config = EnhancerConfig()
     synthesis = lower(Enhancer(config), None, "executorch").synthesis
     generator = torch.Generator().manual_seed(0)
-    real, imag = (level * torch.randn(1, config.bins, generator=generator) for _ in range(2))
-    strong = torch.arange(config.bins) < synthesis.split
+    real, imag = (level * torch.randn(1, config.hop, generator=generator) for _ in range(2))
+    strong = torch.arange(config.hop) < synthesis.split
     real, imag = (torch.where(strong, part, 1e-3 * part) for part in (real, imag))
     planned = plan_precision(synthesis, "int8", "executorch", "arm64", (real, imag))
     assert {layer.precision for layer in planned} == {"int8-dynamic"}

@@ -10,17 +10,21 @@ from edge.compression.enhancer_groups import prune_seeds, trace_arguments
 from edge.errors import InputError
 from edge.export.lower_enhancer import lower_enhancer
 from edge.models.enhancer import Enhancer, EnhancerConfig
+from edge.models.enhancer.bands import ChannelNorm
 from edge.models.widths import fit_widths
 
 SMALL = EnhancerConfig(
-    channels=24,
+    hop=64,
+    stride=4,
+    channels=12,
     growth=8,
-    gru=16,
+    bands=8,
+    width=12,
+    mix_heads=2,
+    attention=16,
     heads=2,
-    head_dim=8,
     attention_window=9,
     ffn=24,
-    latent=16,
     time_channels=(8, 12),
 )
 
@@ -32,9 +36,12 @@ def network(config: EnhancerConfig, seed: int = 0) -> Enhancer:
     net = Enhancer(config).eval()
     with torch.no_grad():
         for name, p in net.named_parameters():
-            if "norm" in name or "lag_bias" in name or "film" in name:
+            if any(part in name for part in ("norm", "lag_bias", "film", "spread")):
                 p.add_(0.3 * torch.randn_like(p))
-        net.time_decoder.up1.weight.mul_(10)
+        for norm in (m for m in net.modules() if isinstance(m, ChannelNorm)):
+            norm.running_var.uniform_(0.5, 2)
+            norm.running_mean.normal_(0, 0.3)
+        net.time_stage.up1.weight.mul_(10)
         net.mask.weight.mul_(10)
     return net
 
@@ -61,9 +68,8 @@ def prune_evenly(net: Enhancer, keep: float) -> None:
     graph = tp.DependencyGraph()
     graph.build_dependency(net, **trace_arguments(net))
     for group in list(prune_seeds(net)):
-        linear = isinstance(group.module, nn.Linear)
-        width = group.module.out_features if linear else group.module.out_channels
-        prune = tp.prune_linear_out_channels if linear else tp.prune_conv_out_channels
+        pruner = graph.get_pruner_of_module(group.module)
+        width, prune = pruner.get_out_channels(group.module), pruner.prune_out_channels
         each = width // group.heads
         drop = [h * each + i for h in range(group.heads) for i in range(max(2, round(keep * each)), each)]
         found = graph.get_pruning_group(group.module, prune, drop)
@@ -87,25 +93,30 @@ def test_streaming_the_lowered_network_equals_offline(config, target):
 @given(
     channels=st.integers(3, 30),
     growth=st.integers(1, 9),
-    gru=st.integers(1, 20),
-    head_dim=st.integers(1, 9),
-    latent=st.integers(1, 20),
+    bands=st.sampled_from([1, 3, 8, 16]),
+    head_width=st.integers(1, 6),
+    attention=st.integers(1, 6),
     time_channels=st.tuples(st.integers(1, 9), st.integers(1, 13)),
     window=st.integers(2, 20),
-    layers=st.integers(1, 3),
+    blocks=st.integers(1, 3),
     target=st.sampled_from(["onnx", "executorch"]),
 )
-def test_any_widths_lower_exactly(channels, growth, gru, head_dim, latent, time_channels, window, layers, target):
+def test_any_widths_lower_exactly(
+    channels, growth, bands, head_width, attention, time_channels, window, blocks, target
+):
     config = EnhancerConfig(
+        hop=64,
+        stride=4,
         channels=channels,
         growth=growth,
-        gru=gru,
-        head_dim=head_dim,
-        latent=latent,
+        bands=bands,
+        width=2 * head_width,
+        mix_heads=2,
+        attention=3 * attention,
+        heads=3,
         time_channels=time_channels,
         attention_window=window,
-        tat_layers=layers,
-        dilations=(1, 2),
+        blocks=blocks,
         ffn=11,
     )
     net = network(config)
@@ -122,9 +133,8 @@ def test_states_have_the_models_names_and_sizes():
     assert [v.numel() for v in ours.values()] == [v.numel() for v in theirs.values()]
 
 
-def test_every_weight_is_a_linears():
-    net = network(SMALL)
-    lowered = lower_enhancer(net, "onnx")
+def test_every_weight_of_the_rows_is_a_linears():
+    lowered = lower_enhancer(network(SMALL), "executorch")
     linears = [m for m in lowered.modules() if isinstance(m, nn.Linear)]
     assert sum(p.numel() for p in lowered.parameters()) == sum(p.numel() for m in linears for p in m.parameters())
     assert not any(p.requires_grad for p in lowered.parameters())
@@ -140,9 +150,10 @@ def test_pruned_networks_run_reload_and_lower(bidirectional, keep):
     with torch.enable_grad():
         prune_evenly(net, keep)
     after = {name: p.numel() for name, p in net.named_parameters()}
-    whole = {"analysis.weight", "synthesis.weight"} | {n for n in before if "lag_bias" in n}
-    assert all(after[n] == before[n] if n in whole else after[n] < before[n] for n in before if n != "mask.bias")
-    assert net.tat[0].attention.scale == config.attention_scale
+    whole = {"analysis.weight", "synthesis.weight", "mask.bias"}
+    whole |= {n for n in before if "lag_bias" in n or n.endswith(("down.weight", "up.weight", "mix.weight"))}
+    assert all(after[n] == before[n] if n in whole else after[n] < before[n] for n in before)
+    assert net.tat.attention.scale == (config.attention // config.heads) ** -0.5
 
     again = Enhancer(config).eval()
     fit_widths(again, net.state_dict())
@@ -160,7 +171,7 @@ def test_what_cannot_be_lowered_is_refused():
         lower_enhancer(Enhancer(EnhancerConfig(bidirectional=True)), "onnx")
     net = network(SMALL)
     with torch.no_grad():
-        net.latent.weight[0, 0] = float("nan")
+        net.fuse.linear.weight[0, 0] = float("nan")
     with pytest.raises(InputError, match="NaN"):
         lower_enhancer(net, "onnx")
 
@@ -202,7 +213,7 @@ def test_executorch_delegates_all_and_streams_the_same():
     from executorch.exir import to_edge_transform_and_lower
     from executorch.runtime import Runtime
 
-    net = network(replace(SMALL, tat_layers=1, dilations=(1, 2)))
+    net = network(replace(SMALL, blocks=1))
     lowered = lower_enhancer(net, "executorch")
     states = list(lowered.init_state().values())
     exported = torch.export.export(lowered, (torch.zeros(1, SMALL.hop), *states))

@@ -1,6 +1,9 @@
 """The loop resumes exactly; metrics equal independent formulas; evaluation separates whole songs seamlessly."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,8 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from edge.errors import EdgeError, InputError
+from edge.models.enhancer import Enhancer
 from edge.training.loop import Schedule, Task, train
 from edge.training.losses import enhancer_loss, sdr, separation_loss, si_sdr
+from edge.training.tasks import enhancer_optimizers
 
 
 def _task(stop_at: int | None = None, bad: bool = False) -> Task:
@@ -64,6 +69,82 @@ def test_training_lowers_the_loss_and_the_average_is_what_is_saved(tmp_path):
     before = fresh.loss(fresh.model.eval(), examples)
     fresh.model.load_state_dict(saved)
     assert fresh.loss(fresh.model, examples) < 0.3 * before
+
+
+TWO = """
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from edge.training.loop import Schedule, Task, train
+
+
+def task(out: Path, halves: int = 1) -> Task:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+    step = [0]
+
+    def batch(rng):
+        parts = [rng]
+        if halves == 2:  # what the two processes draw
+            parts = [np.random.default_rng([0, 2 * step[0] + k]) for k in range(2)]
+        step[0] += 1
+        x = np.concatenate([g.standard_normal((16, 4)).astype(np.float32) for g in parts])
+        return {"x": torch.from_numpy(x), "y": torch.from_numpy(x.sum(1, keepdims=True))}
+
+    def loss(m, b):
+        return (m(b["x"]) - b["y"]).square().mean()
+
+    return Task("tiny", model, batch, loss, lambda m: {}, lambda p, m: save_file(m.state_dict(), p), 0.01)
+
+
+if __name__ == "__main__":
+    out = Path(sys.argv[1])
+    out.mkdir(exist_ok=True)
+    made = task(out)
+    train(made, out, Schedule(steps=12, warmup=2), device="cpu")
+    rank = torch.distributed.get_rank()
+    save_file(made.model.state_dict(), out / f"live{rank}.safetensors")
+"""
+
+
+def test_two_processes_train_as_one_with_both_their_examples(tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(TWO)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, str(script), str(tmp_path / "run")], check=True, capture_output=True, env=environment)
+    first, second = (load_file(tmp_path / "run" / f"live{rank}.safetensors") for rank in (0, 1))
+    assert json.loads((tmp_path / "run" / "log.jsonl").read_text())["step"] == 12
+
+    scope: dict = {"__name__": "two"}
+    exec(compile(TWO, str(script), "exec"), scope)
+    alone = scope["task"](tmp_path, halves=2)
+    train(alone, tmp_path / "alone", Schedule(steps=12, warmup=2), device="cpu")
+    for name, value in alone.model.state_dict().items():
+        assert torch.equal(first[name], second[name]), name
+        torch.testing.assert_close(first[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_whose_time_was_up_writes_json_all_the_same(tmp_path):
+    train(_task(), tmp_path, Schedule(minutes=1e-9), device="cpu")
+    train(_task(), tmp_path, Schedule(minutes=1e-9), resume=True, device="cpu")
+    for line in (tmp_path / "log.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_the_filterbank_learns_at_a_rate_of_its_own():
+    model = Enhancer()
+    optimizers = enhancer_optimizers(model, 1e-3)
+    rates = {id(p): g["lr"] for o in optimizers for g in o.param_groups for p in g["params"]}
+    assert len(rates) == sum(1 for _ in model.parameters())
+    of = {name: rates[id(p)] for name, p in model.named_parameters()}
+    assert of["analysis.weight"] == of["synthesis.weight"] == pytest.approx(3e-5)
+    assert {rate for name, rate in of.items() if not name.startswith(("analysis", "synthesis"))} == {1e-3}
 
 
 def test_refusals(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -13,11 +14,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from edge.atomic import atomic_path
 from edge.errors import EdgeError, InputError
+
+LONGEST_STEP = 20.0  # seconds: a process that was paused did not train meanwhile
+
+
+def adamw(model: nn.Module, learning_rate: float) -> list[torch.optim.Optimizer]:
+    """All parameters in one AdamW."""
+    return [torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=1e-4, betas=(0.9, 0.98))]
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,7 @@ class Task:
     save: Callable[[Path, nn.Module], None]
     learning_rate: float = 1e-3
     bf16: bool = False
+    optimizers: Callable[[nn.Module, float], list[torch.optim.Optimizer]] = adamw
 
 
 @dataclass(frozen=True)
@@ -57,8 +67,9 @@ def train(task: Task, out: Path, schedule: Schedule, resume: bool = False, devic
     """Train `task`, writing `out/state.pt` (to resume) and `out/NAME.safetensors` (EMA weights).
 
     A run given in steps and resumed at any step ends with the same weights as an uninterrupted one.
-    Returns the last validation metrics. Raises InputError when `out` holds a run and `resume` is false, or the
-    other way round; EdgeError when the loss is no longer finite.
+    Under `torchrun` each process draws its own examples and the gradients are averaged; the first one writes.
+    Returns the last validation metrics (of the first process). Raises InputError when `out` holds a run and `resume` is
+    false, or the other way round; EdgeError when the loss is no longer finite.
     """
     if (schedule.minutes is None) == (schedule.steps is None):
         raise InputError("give either --minutes or --steps")
@@ -66,45 +77,82 @@ def train(task: Task, out: Path, schedule: Schedule, resume: bool = False, devic
     if state_path.exists() and not resume:
         raise InputError(f"{out} already holds a run: add --resume, or choose another folder")
     _keep_memory()
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    rank, processes, device = _join(device)
     model = task.model.to(device).train()
     average = {k: v.detach().clone().float() for k, v in model.state_dict().items()}
-    optimizer = torch.optim.AdamW(model.parameters(), lr=task.learning_rate, weight_decay=1e-4, betas=(0.9, 0.98))
+    optimizers = task.optimizers(model, task.learning_rate)
+    shares = [[group["lr"] / task.learning_rate for group in o.param_groups] for o in optimizers]
     step, seconds = 0, 0.0
     if resume:
-        step, seconds = _load(state_path, model, average, optimizer)
-    started, last_save, last_validation = time.monotonic() - seconds, seconds, seconds
-    bar = tqdm(desc=task.name, unit="step", initial=step, total=schedule.steps)
+        step, seconds = _load(state_path, model, average, optimizers)
+    last, last_save, last_validation = time.monotonic(), seconds, seconds
+    bar = tqdm(desc=task.name, unit="step", initial=step, total=schedule.steps, disable=rank > 0)
     smooth = math.nan
     while schedule.progress(step, seconds) < 1:
         lr = _learning_rate(task.learning_rate, step, schedule, schedule.progress(step, seconds))
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+        for optimizer, of_groups in zip(optimizers, shares, strict=True):
+            for group, share in zip(optimizer.param_groups, of_groups, strict=True):
+                group["lr"] = lr * share
         torch.manual_seed(schedule.seed + step)  # any dropout repeats too
-        batch = {k: v.to(device) for k, v in task.batch(np.random.default_rng([schedule.seed, step])).items()}
+        generator = np.random.default_rng([schedule.seed, step * processes + rank])
+        batch = {k: v.to(device) for k, v in task.batch(generator).items()}
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=task.bf16 and _has_bf16(device)):
             loss = task.loss(model, batch)
         if not torch.isfinite(loss):
             raise EdgeError(f"the loss is {loss.item()} at step {step}; resume from {state_path} with a lower --lr")
-        optimizer.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         loss.backward()
+        now = time.monotonic()
+        seconds, last = seconds + min(now - last, LONGEST_STEP), now
+        if processes > 1:
+            seconds = _agree(model, seconds, device)
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         step += 1
         _update_average(average, model, min(schedule.ema, (1 + step) / (10 + step)))
-        seconds = time.monotonic() - started
         smooth = loss.item() if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss.item()
         bar.set_postfix_str(f"loss {smooth:.4f} lr {lr:.1e} {seconds / 60:.1f} min", refresh=False)
         bar.update()
-        if seconds - last_save > schedule.save_seconds:
+        if rank == 0 and seconds - last_save > schedule.save_seconds:
             last_save = seconds
-            _save(task, out, model, average, optimizer, step, seconds)
-        if seconds - last_validation > schedule.validate_seconds:
+            _save(task, out, model, average, optimizers, step, seconds)
+        if rank == 0 and seconds - last_validation > schedule.validate_seconds:
             last_validation = seconds
             _validate(task, out, model, average, step, seconds, smooth)
+            last = time.monotonic()
     bar.close()
-    _save(task, out, model, average, optimizer, step, seconds)
+    if rank > 0:
+        return {}
+    _save(task, out, model, average, optimizers, step, seconds)
     return _validate(task, out, model, average, step, seconds, smooth)
+
+
+def _join(device: str) -> tuple[int, int, str]:
+    """Rank, number of processes and device: one process alone, or as `torchrun` says in the environment."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    if processes == 1:
+        return 0, 1, device
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device == "cuda" else "gloo")
+    if device == "cuda":
+        device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+    return dist.get_rank(), processes, device
+
+
+def _agree(model: nn.Module, seconds: float, device: str) -> float:
+    """Average the gradients (and the norms' statistics) over all processes; returns the time of the first one."""
+    parts = [p.grad for p in model.parameters() if p.grad is not None]
+    parts += [b for b in model.buffers() if b.is_floating_point()]
+    clock = torch.tensor([seconds if dist.get_rank() == 0 else 0.0], device=device)
+    flat = torch.cat([*(part.reshape(-1) for part in parts), clock])
+    dist.all_reduce(flat)
+    mean = flat / dist.get_world_size()
+    for part, values in zip(parts, mean[:-1].split([part.numel() for part in parts]), strict=True):
+        part.copy_(values.view_as(part))
+    return float(flat[-1])
 
 
 def _keep_memory() -> None:
@@ -130,19 +178,19 @@ def _learning_rate(peak: float, step: int, schedule: Schedule, progress: float) 
 
 @torch.no_grad()
 def _update_average(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
-    for name, value in model.state_dict().items():
-        average[name].lerp_(value.float(), 1 - decay)
+    state = model.state_dict()
+    torch._foreach_lerp_([average[name] for name in state], [value.float() for value in state.values()], 1 - decay)
 
 
-def _save(task, out: Path, model, average, optimizer, step: int, seconds: float) -> None:
-    content = {"model": model.state_dict(), "average": average, "optimizer": optimizer.state_dict()}
+def _save(task, out: Path, model, average, optimizers, step: int, seconds: float) -> None:
+    content = {"model": model.state_dict(), "average": average, "optimizers": [o.state_dict() for o in optimizers]}
     with atomic_path(out / "state.pt") as path:
         torch.save(content | {"step": step, "seconds": seconds}, path)
     with _averaged(model, average):
         task.save(out / f"{task.name}.safetensors", model)
 
 
-def _load(path: Path, model: nn.Module, average: dict[str, Tensor], optimizer) -> tuple[int, float]:
+def _load(path: Path, model: nn.Module, average: dict[str, Tensor], optimizers) -> tuple[int, float]:
     if not path.is_file():
         raise InputError(f"{path} not found: nothing to resume (start without --resume)")
     content = torch.load(path, map_location="cpu", weights_only=True)
@@ -150,7 +198,8 @@ def _load(path: Path, model: nn.Module, average: dict[str, Tensor], optimizer) -
         model.load_state_dict(content["model"])
     except RuntimeError as error:
         raise InputError(f"{path} is of another network than this version's: start a new run") from error
-    optimizer.load_state_dict(content["optimizer"])
+    for optimizer, state in zip(optimizers, content["optimizers"], strict=True):
+        optimizer.load_state_dict(state)
     for name, value in content["average"].items():
         average[name].copy_(value)
     return content["step"], content["seconds"]
@@ -175,7 +224,8 @@ class _averaged:
 def _validate(task, out: Path, model, average, step: int, seconds: float, loss: float) -> dict[str, float]:
     with _averaged(model, average), torch.no_grad():
         metrics = task.validate(model)
-    line = {"step": step, "minutes": round(seconds / 60, 2), "loss": round(loss, 5)}
+    line = {"step": step, "minutes": round(seconds / 60, 2)}
+    line |= {} if math.isnan(loss) else {"loss": round(loss, 5)}  # none yet where a resumed run was over already
     line |= {k: round(v, 3) for k, v in metrics.items()}
     with (out / "log.jsonl").open("a") as log:
         log.write(json.dumps(line) + "\n")

@@ -1,4 +1,4 @@
-"""Training examples mixed on the fly: noisy speech with its clean target, and songs remixed from stems."""
+"""Pairs of noisy speech and its target for validation, and songs remixed from stems (see `speech_mixing`)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import soxr
-from scipy.signal import butter, fftconvolve, sosfilt, sosfiltfilt
+from scipy.signal import fftconvolve
 
 from edge.errors import InputError
 from edge.training.shards import SCALE, Item, open_shard, read_manifest
 
 QUIET_POWER = 1e-6
-NARROW_SHARE = 0.35  # of the training pairs have lost their upper band
 
 
 def mix_at_snr(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
@@ -23,7 +22,7 @@ def mix_at_snr(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarr
 
 
 class SpeechMixer:
-    """Draws (noisy, clean) pairs of one split of a speech data folder.
+    """Draws (noisy, clean) pairs of one split of a speech data folder: recorded noise, nothing else done to them.
 
     Args:
         folder: written by `edge-train data speech`.
@@ -39,8 +38,7 @@ class SpeechMixer:
         self.noises = _open(folder, [i for i in items if i.kind == "noise"], 1)
         if not self.voices or not self.noises:
             raise InputError(f"{folder} has no speech or no noise for {split}")
-        self._voice_odds = _odds([len(a) for _, a in self.voices])
-        self._noise_odds = _odds([len(a) for _, a in self.noises])
+        self._voice_odds, self._noise_odds = _odds(self.voices), _odds(self.noises)
 
     def voice(self, rng: np.random.Generator) -> np.ndarray:
         """float32 (samples,) of one speaker."""
@@ -58,39 +56,6 @@ class SpeechMixer:
             if np.mean(noise**2) > QUIET_POWER:  # a pause between events would be amplified, or be no noise at all
                 return noise
 
-    def noise(self, rng: np.random.Generator) -> np.ndarray:
-        """Recorded noise (60 %), babble of 3 to 8 voices, coloured noise with hum or clicks, or a sum of two."""
-        draw = rng.random()
-        if draw < 0.6:
-            return self.recorded_noise(rng)
-        if draw < 0.72:
-            return np.sum([self.voice(rng) for _ in range(rng.integers(3, 9))], axis=0)
-        made = synthetic_noise(self.samples, rng)
-        if draw < 0.88:
-            return made
-        other = self.recorded_noise(rng)
-        return other + mix_at_snr(other, made, rng.uniform(-10, 10))
-
-    def pair(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Augmented training pair: (noisy, clean), float32 (samples,) each; clean is the direct path alone."""
-        clean, noise = _varied(self.voice, self.samples, rng), self.noise(rng)
-        noisy = clean
-        if self.rooms is not None and rng.random() < 0.35:
-            noisy, clean = self._in_room(clean, rng)
-            noise = self._in_room(noise, rng)[0] if rng.random() < 0.3 else noise
-        narrow = rng.random() < NARROW_SHARE
-        snr = 50.0 if rng.random() < (0.5 if narrow else 0.05) else rng.uniform(-5, 22)
-        noisy = noisy + mix_at_snr(noisy, noise, snr)
-        gain = 10 ** (rng.uniform(-38, -14) / 20) / (np.sqrt(np.mean(noisy**2)) + 1e-6)
-        peak = max(np.abs(noisy).max(), np.abs(clean).max()) * gain
-        gain *= min(1.0, 0.99 / peak)
-        noisy, clean = noisy * gain, clean * gain
-        if rng.random() < 0.04:  # digital silence, as before a call or in a gated stream
-            start = int(rng.integers(self.samples))
-            noisy, clean = (np.where(np.arange(self.samples) < start, x, 0) for x in (noisy, clean))
-        noisy = clip(noisy, rng) if rng.random() < 0.08 else noisy
-        return (narrow_band(noisy, rng) if narrow else noisy).astype(np.float32), clean.astype(np.float32)
-
     def _in_room(self, audio: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
         """The reverberant sound and its direct path, of the input's length."""
         assert self.rooms is not None
@@ -98,76 +63,24 @@ class SpeechMixer:
         return [fftconvolve(audio, response)[: len(audio)] for response in responses]
 
     def in_room(self, rng: np.random.Generator, snr_db: float) -> tuple[np.ndarray, np.ndarray]:
-        """Evaluation pair: as `at_snr`, in one of the rooms; clean is the direct path."""
+        """As `at_snr`, in one of the rooms; clean is the direct path."""
         noisy, clean = self._in_room(self.voice(rng), rng)
         return (noisy + mix_at_snr(noisy, self.recorded_noise(rng), snr_db)).astype(np.float32), clean
 
     def at_snr(self, rng: np.random.Generator, snr_db: float) -> tuple[np.ndarray, np.ndarray]:
-        """Evaluation pair: recorded noise at `snr_db`, nothing else done to it."""
+        """Recorded noise at `snr_db`."""
         clean = self.voice(rng)
         return clean + mix_at_snr(clean, self.recorded_noise(rng), snr_db), clean
 
     def low_passed(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Evaluation pair: a clean voice without what lies above 4 kHz."""
+        """A clean voice without what lies above 4 kHz."""
         clean = self.voice(rng)
         return without_upper_band(clean), clean
-
-
-def _varied(draw, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """A voice played up to 12 % slower or faster, half of the time: pitch and formants of other speakers."""
-    voice = draw(rng)
-    if rng.random() < 0.5:
-        return voice
-    stretched = soxr.resample(voice, 16000, 16000 * float(rng.uniform(0.88, 1.12)), quality="LQ")
-    return np.resize(stretched, samples).astype(np.float32)  # repeats its beginning where it became shorter
 
 
 def without_upper_band(audio: np.ndarray) -> np.ndarray:
     """(n,) at 16 kHz resampled to 8 kHz and back: nothing above 4 kHz is left."""
     return np.resize(soxr.resample(soxr.resample(audio, 16000, 8000), 8000, 16000), len(audio))
-
-
-def clip(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Hard clipping at 25 to 70 % of the peak."""
-    limit = np.abs(audio).max() * rng.uniform(0.25, 0.7)
-    return np.clip(audio, -limit, limit)
-
-
-def narrow_band(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Low-passed at 3 to 7 kHz (with or without a filter's delay), at 4 kHz by resampling, or telephone coding (G.711).
-
-    A filter's delay is part of the target's phase to undo; most that limit a band (codecs, resamplers) have none.
-    """
-    draw = rng.random()
-    if draw < 0.6:
-        lowpass = sosfiltfilt if draw < 0.4 else sosfilt
-        cutoff = 4000.0 if rng.random() < 0.3 else float(rng.uniform(3000, 7000))
-        return lowpass(butter(rng.integers(4, 13), cutoff, fs=16000, output="sos"), audio)
-    narrow = soxr.resample(audio.astype(np.float32), 16000, 8000, quality="LQ" if draw < 0.8 else "HQ")
-    if draw > 0.85:
-        narrow = np.clip(narrow, -1, 1)
-        companded = np.round(np.sign(narrow) * np.log1p(255 * np.abs(narrow)) / np.log(256) * 127) / 127
-        narrow = np.sign(companded) * np.expm1(np.abs(companded) * np.log(256)) / 255
-    return np.resize(soxr.resample(narrow, 8000, 16000, quality="LQ"), len(audio))
-
-
-def synthetic_noise(samples: int, rng: np.random.Generator, rate: int = 16000) -> np.ndarray:
-    """Noise with a spectral slope of 0 to -2 (white to brown), at times with mains hum, clicks or a slow swell."""
-    spectrum = np.fft.rfft(rng.standard_normal(samples))
-    frequency = np.maximum(np.fft.rfftfreq(samples, 1 / rate), 30.0)
-    out = np.fft.irfft(spectrum * frequency ** rng.uniform(-1, 0), samples)
-    out /= np.std(out) + 1e-9
-    time = np.arange(samples) / rate
-    if rng.random() < 0.3:
-        base = rng.choice([50.0, 60.0]) * rng.uniform(0.99, 1.01)
-        for harmonic in range(1, 12):
-            out += rng.uniform(0, 1.5) / harmonic * np.sin(2 * np.pi * (base * harmonic * time + rng.random()))
-    if rng.random() < 0.3:
-        clicks = rng.random(samples) < rng.uniform(2, 30) / rate
-        out += fftconvolve(clicks * rng.normal(0, 15, samples), np.exp(-np.arange(160) / rng.uniform(2, 40)))[:samples]
-    if rng.random() < 0.4:
-        out *= 1 + 0.9 * np.sin(2 * np.pi * (rng.uniform(0.1, 3) * time + rng.random()))
-    return out.astype(np.float32)
 
 
 class SongMixer:
@@ -202,9 +115,9 @@ def _open(folder: Path, items: list[Item], least: int) -> list[tuple[Item, np.nd
     return [(item, audio) for item, audio in opened if audio.shape[-1] >= least]
 
 
-def _odds(lengths: list[int]) -> np.ndarray:
-    """Chances that grow with the square root of the length: small voices are heard, large ones not worn out."""
-    weights = np.sqrt(np.array(lengths, dtype=np.float64))
+def _odds(opened: list[tuple[Item, np.ndarray]]) -> np.ndarray:
+    """As `Corpus` draws them."""
+    weights = np.array([item.weight * np.sqrt(len(audio)) for item, audio in opened])
     return weights / weights.sum()
 
 

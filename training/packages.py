@@ -47,6 +47,11 @@ class Package:
     def license(self) -> str:
         return LICENSES.get(self.name, "see its copyright file")
 
+    @property
+    def origin(self) -> tuple[str, str, str]:
+        """Name, version and licence, as a data manifest has them."""
+        return self.name, self.version, self.license
+
 
 def fetch(name: str, folder: Path) -> Package:
     """Download Debian package `name` into `folder` and unpack it into `folder/name`, unless it is there.

@@ -1,13 +1,17 @@
-"""A bank of simulated room impulse responses: the whole room, and its direct path alone."""
+"""A bank of room impulse responses, simulated and measured: the whole room, and its direct path alone."""
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import soundfile
+import soxr
 from tqdm import tqdm
 
 from edge.atomic import atomic_path
+from edge.training.repositories import ROOMS, git_directory, read_files
 
 RATE = 16000
 DIRECT = 0.0025  # seconds: half the length of the simulator's fractional-delay kernel
@@ -15,25 +19,47 @@ LENGTH = 12800
 HELD_OUT = 10  # the last tenth of the bank validates
 
 
-def build(out: Path, count: int = 600, seed: int = 5) -> None:
-    """Simulate `count` shoebox rooms of RT60 0.15 to 0.9 s by the image-source method.
+def build(out: Path, count: int = 2000, seed: int = 5, clones: Path | None = None, measured: bool = True) -> None:
+    """Simulate `count` shoebox rooms of RT60 0.15 to 1.1 s by the image-source method, and add measured ones.
 
-    Writes `out/rooms.npy`, float16 (count, 2, N): the response and its direct path.
+    Writes `out/rooms.npy`, float16 (rooms, 2, N): the response and its direct path; measured rooms come first.
+    clones: as for `speech.build`.
     """
+    bank = [split_direct(response) for response in tqdm(_measured(clones, out / "packages"))] if measured else []
+    rng = np.random.default_rng(seed)
+    bank += [split_direct(_simulated(rng)) for _ in tqdm(range(count), desc="rooms")]
+    with atomic_path(out / "rooms.npy") as path:
+        np.save(path, np.stack(bank).astype(np.float16))
+
+
+def _simulated(rng: np.random.Generator) -> np.ndarray:
+    """A shoebox of random size whose walls swallow more of some octaves than of others."""
     import pyroomacoustics as pra  # only the recipe needs it
 
-    rng = np.random.default_rng(seed)
-    bank = np.zeros((count, 2, LENGTH), np.float16)
-    for k in tqdm(range(count), desc="rooms"):
-        size = rng.uniform([2.5, 2.5, 2.2], [8, 7, 3.5])
-        absorption, _ = pra.inverse_sabine(max(rng.uniform(0.15, 0.9), 0.17 * size.prod() ** (1 / 3) / 2), size)
-        room = pra.ShoeBox(size, fs=RATE, materials=pra.Material(min(absorption, 0.95)), max_order=24)
-        room.add_source(rng.uniform(0.4, size - 0.4))
-        room.add_microphone(rng.uniform(0.4, size - 0.4))
-        room.compute_rir()
-        bank[k] = split_direct(room.rir[0][0])
-    with atomic_path(out / "rooms.npy") as path:
-        np.save(path, bank)
+    size = rng.uniform([2.2, 2.2, 2.2], [9, 8, 4])
+    time = max(np.exp(rng.uniform(np.log(0.15), np.log(1.1))), 0.17 * size.prod() ** (1 / 3) / 2)
+    absorption, _ = pra.inverse_sabine(time, size)
+    octaves = np.array([125, 250, 500, 1000, 2000, 4000])
+    tilt = rng.uniform(-0.3, 0.5) * np.arange(-2.5, 3) + rng.normal(0, 0.15, 6)
+    walls = {"coeffs": np.clip(absorption * 2.0**tilt, 0.02, 0.95), "center_freqs": octaves}
+    room = pra.ShoeBox(size, fs=RATE, materials=pra.Material(walls), max_order=24, air_absorption=True)
+    source, direction = rng.uniform(0.3, size - 0.3), rng.normal(size=3) * [1, 1, 0.3]
+    distance = np.exp(rng.uniform(np.log(0.3), np.log(4.0)))  # metres: from a headset to the far end of a table
+    room.add_source(source)
+    room.add_microphone(np.clip(source + distance * direction / np.linalg.norm(direction), 0.2, size - 0.2))
+    room.compute_rir()
+    return room.rir[0][0]
+
+
+def _measured(clones: Path | None, cache: Path) -> list[np.ndarray]:
+    """Measured responses at 16 kHz; of an array of microphones every eighth one."""
+    responses = []
+    for source in ROOMS:
+        for _, _, content in read_files(source, git_directory(source, clones, cache)):
+            audio, rate = soundfile.read(BytesIO(content), dtype="float32", always_2d=True)
+            step = max(1, audio.shape[1] // 4)
+            responses += [soxr.resample(channel, rate, RATE) for channel in audio.T[::step]]
+    return responses
 
 
 def split_direct(response: np.ndarray) -> np.ndarray:

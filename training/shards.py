@@ -2,7 +2,7 @@
 
 Manifest: `{"format": 1, "kind": "speech" | "music", "sample_rate": int, "items": [item...]}`; an item has
 `file, kind ("speech" | "noise" | "song"), split ("train" | "validation" | "test"), group, package, version,
-license, seconds`. Speech and noise files have shape (N,), songs (4 stems, 2 channels, N).
+license, seconds, weight`. Speech and noise files have shape (N,), songs (4 stems, 2 channels, N).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Item:
     version: str
     license: str
     seconds: float
+    weight: float = 1.0  # how often it is drawn, relative to its length
 
 
 def write_shard(folder: Path, name: str, audio: np.ndarray) -> str:

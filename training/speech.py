@@ -16,9 +16,11 @@ from tqdm import tqdm
 
 from edge.errors import InputError
 from edge.training.packages import Package, fetch
+from edge.training.repositories import NOISE, SPEECH, Repository, git_directory, read_files
 from edge.training.shards import Item, write_manifest, write_shard
 
 RATE = 16000
+NOISE_SECONDS = 240  # of one file: the longest say the same again
 CLIP_RMS = 10 ** (-26 / 20)  # each clip is brought to this level over its active part
 AUDIO = {".wav", ".flac", ".ogg", ".oga", ".mp3", ".g722"}
 
@@ -60,11 +62,64 @@ def split_of(group: str) -> str:
     return next((split for split, names in HELD_OUT.items() if group in names), "train")
 
 
-def build(out: Path) -> None:
-    """Fetch the packages and write `out/speech` (shards + manifest). Takes a few minutes and 2.5 GB."""
+def build(out: Path, clones: Path | None = None) -> None:
+    """Fetch packages and repositories and write `out/speech` (shards + manifest). Takes some ten minutes and 6 GB.
+
+    clones: a folder with local clones of the repositories, in place of fetching them.
+    """
     cache, folder = out / "packages", out / "speech"
     items = list(_voices(cache, folder)) + list(_noises(cache, folder))
+    for kind, sources in (("speech", SPEECH), ("noise", NOISE)):
+        for source in tqdm(sources, desc=f"{kind} repositories"):
+            items += _from_repository(folder, kind, source, git_directory(source, clones, cache))
     write_manifest(folder, "speech", RATE, items)
+
+
+def _from_repository(folder: Path, kind: str, source: Repository, directory: Path) -> Iterator[Item]:
+    """One item a speaker or noise group of a repository; recordings that are clipped or noisy are left out."""
+    groups: dict[str, list[np.ndarray]] = {}
+    for group, path, content in read_files(source, directory):
+        try:
+            audio = load(BytesIO(content), Path(path).suffix.lower())
+        except InputError as error:
+            tqdm.write(f"{source.name}: {path} left out: {error}")
+            continue
+        if kind == "noise":
+            audio = audio[: NOISE_SECONDS * RATE]
+        elif is_clipped(audio) or snr_db(audio) < source.min_snr_db:
+            continue
+        groups.setdefault(group, []).append(audio if kind == "noise" else _level(audio))
+    dealt = (g for i, g in enumerate(sorted(groups)) if source.held_out)
+    splits = {
+        group: {0: "test", source.held_out // 2: "validation"}.get(i % source.held_out, source.split)
+        for i, group in enumerate(dealt)
+    }
+    rng = np.random.default_rng(0)
+    for group, clips in sorted(groups.items()):
+        if kind == "noise":
+            clips = [_event(c, rng) for c in clips if np.abs(c).max(initial=0) > 1e-3]
+        audio = np.concatenate([*clips, np.zeros(0, np.float32)])
+        if len(audio) > 2 * RATE:
+            split = splits.get(group, source.split)
+            origin = (source.name, source.commit, source.license)
+            yield _item(folder, kind, group, split, audio, origin, source.weight)
+
+
+def is_clipped(audio: np.ndarray) -> bool:
+    """Whether more than one sample in two thousand lies at the peak of a full-scale recording."""
+    peak = np.abs(audio).max(initial=0)
+    return bool(peak > 0.95 and np.mean(np.abs(audio) > 0.99 * peak) > 5e-4)
+
+
+def snr_db(audio: np.ndarray) -> float:
+    """Level of the speech over that of the pauses, in dB: mean power of the active frames over the 8th percentile."""
+    frame = RATE // 50
+    count = len(audio) // frame
+    if count < 5:
+        return 0.0
+    power = np.mean(audio[: count * frame].reshape(count, frame).astype(np.float64) ** 2, axis=1)
+    active = power > power.max() * 1e-2
+    return float(10 * np.log10(power[active].mean() / max(np.percentile(power, 8), 1e-12))) if power.max() else 0.0
 
 
 def build_from_folders(out: Path, clean: Path, noise: Path | None, noisy: Path | None) -> None:
@@ -82,19 +137,19 @@ def build_from_folders(out: Path, clean: Path, noise: Path | None, noisy: Path |
     splits = deal(sorted(groups))
     for speaker, paths in tqdm(sorted(groups.items()), desc="speech", unit="speaker"):
         audio = np.concatenate([_level(load(p)) for p in paths])
-        items.append(_item(folder, "speech", speaker, splits[speaker], audio, None))
+        items.append(_item(folder, "speech", speaker, splits[speaker], audio))
     if noise is not None:
         files = _audio_files(noise)
         splits = deal([p.stem for p in files])
         for path in tqdm(files, desc="noise"):
-            items.append(_item(folder, "noise", path.stem, splits[path.stem], load(path), None))
+            items.append(_item(folder, "noise", path.stem, splits[path.stem], load(path)))
     else:
         for speaker, paths in tqdm(sorted(groups.items()), desc="noise", unit="speaker"):
             pairs = [(load(p), load(noisy / p.name)) for p in paths if (noisy / p.name).is_file()]
             if not pairs:
                 raise InputError(f"{noisy} has no recording of speaker {speaker} with the names used in {clean}")
             audio = np.concatenate([b[: len(a)] - a[: len(b)] for a, b in pairs])
-            items.append(_item(folder, "noise", speaker, splits[speaker], audio, None))
+            items.append(_item(folder, "noise", speaker, splits[speaker], audio))
     write_manifest(folder, "speech", RATE, items)
 
 
@@ -161,7 +216,7 @@ def _voices(cache: Path, folder: Path) -> Iterator[Item]:
     for group, files in tqdm(sorted(groups.items()), desc="speech", unit="speaker"):
         audio = np.concatenate([_level(load(path)) for path, _ in files])
         if len(audio) > 5 * RATE:
-            yield _item(folder, "speech", group, split_of(group), audio, files[0][1])
+            yield _item(folder, "speech", group, split_of(group), audio, files[0][1].origin)
 
 
 def _noises(cache: Path, folder: Path) -> Iterator[Item]:
@@ -198,7 +253,7 @@ def _dealt(folder: Path, groups: dict[str, list[np.ndarray]], sources: dict[str,
     for group, clips in sorted(groups.items()):
         audio = np.concatenate([_event(c, rng) for c in clips if np.abs(c).max(initial=0) > 1e-3] or [np.zeros(0)])
         if len(audio) > 2 * RATE:
-            yield _item(folder, "noise", group, splits[group], audio, sources[group])
+            yield _item(folder, "noise", group, splits[group], audio, sources[group].origin)
 
 
 def _event(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -208,10 +263,18 @@ def _event(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.concatenate([clip, np.zeros(int(rng.uniform(0, 0.4) * RATE), np.float32)])
 
 
-def _item(folder: Path, kind: str, group: str, split: str, audio: np.ndarray, package: Package | None) -> Item:
+def _item(
+    folder: Path,
+    kind: str,
+    group: str,
+    split: str,
+    audio: np.ndarray,
+    origin: tuple[str, str, str] = ("user", "", "user"),
+    weight: float = 1.0,
+) -> Item:
+    """Write one shard; `origin` is its package, version and licence."""
     file = write_shard(folder, f"{kind}-{group}", audio)
-    source = (package.name, package.version, package.license) if package else ("user", "", "user")
-    return Item(file, kind, split, group, *source, round(len(audio) / RATE, 2))
+    return Item(file, kind, split, group, *origin, round(len(audio) / RATE, 2), weight)
 
 
 def _audio_files(folder: Path) -> list[Path]:

@@ -175,4 +175,6 @@ def _to_vorbis(file: Any, fields: Fields, cover: Cover) -> None:
         file.clear_pictures()
         file.add_picture(picture)
     elif isinstance(file, oggvorbis.OggVorbis | oggopus.OggOpus | oggflac.OggFLAC):
-        file.tags[_PICTURE] = [base64.b64encode(picture.write()).decode()]
+        tags = file.tags
+        assert tags is not None
+        tags[_PICTURE] = [base64.b64encode(picture.write()).decode()]

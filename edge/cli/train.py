@@ -17,6 +17,7 @@ def parser() -> argparse.ArgumentParser:
     data.add_argument("kind", choices=["speech", "music"])
     data.add_argument("--out", type=Path, default=Path("data"), help="data folder (default: data)")
     data.add_argument("--songs", type=int, default=160, help="music: how many songs to render (default: 160)")
+    data.add_argument("--clones", type=Path, help="speech: folder of local clones of the repositories")
     data.add_argument("--clean", type=Path, help="speech: use this folder of clean speech, e.g. of VoiceBank")
     data.add_argument("--noise", type=Path, help="speech: folder of noises, with --clean")
     data.add_argument("--noisy", type=Path, help="speech: noisy recordings named as in --clean, instead of --noise")
@@ -70,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
 def _data(args: argparse.Namespace) -> int:
     from edge.training import rooms, songs, speech
 
-    for folder in (args.clean, args.noise, args.noisy, args.musdb):
+    for folder in (args.clones, args.clean, args.noise, args.noisy, args.musdb):
         if folder is not None and not folder.is_dir():
             raise InputError(f"{folder} is not a folder")
     if args.kind == "music":
@@ -84,8 +85,8 @@ def _data(args: argparse.Namespace) -> int:
     elif args.noise or args.noisy:
         raise InputError("--noise and --noisy need --clean DIR")
     else:
-        speech.build(args.out)
-    rooms.build(args.out)
+        speech.build(args.out, args.clones)
+    rooms.build(args.out, clones=args.clones, measured=not args.clean)
     return 0
 
 
@@ -99,6 +100,8 @@ def _train(args: argparse.Namespace) -> int:
     torch.manual_seed(args.seed)  # the weights to start from
     make = {"enhancer": tasks.enhancer_task, "htdemucs-mini": tasks.separator_task}[args.command]
     options = {"batch": args.batch, "seconds": args.seconds, "learning_rate": args.lr}
+    if args.command == "enhancer":  # mixes where it trains
+        options["device"] = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
     task = make(args.data, **{k: v for k, v in options.items() if v is not None})
     schedule = loop.Schedule(minutes=args.minutes, steps=args.steps, seed=args.seed)
     loop.train(task, args.out, schedule, args.resume, args.device)

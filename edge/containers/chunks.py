@@ -70,7 +70,8 @@ def layout(file: BinaryIO, size: int) -> Layout | None:
     """The recording in a file of chunks (a joined WAV has several); None for other containers. Raises Truncated."""
     parts: list[Part] = []
     notes: list[str] = []
-    start, honest = 0, True
+    start: int | None = 0
+    honest = True
     while start is not None:
         file.seek(start)
         head = file.read(40)

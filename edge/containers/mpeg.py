@@ -97,7 +97,8 @@ def layout(data: mmap) -> Layout | None:
 
 
 def _runs(data: mmap) -> Iterator[_Run]:
-    at, run = 0, None
+    at: int | None = 0
+    run: _Run | None = None
     while at is not None and at < len(data):
         header = _Header.parse(data, at)
         if header is None or (run is not None and header.kind != run.kind and not _confirmed(data, at, header)):
@@ -182,8 +183,8 @@ def _xing_frame(data: mmap, run: _Run, frames: int) -> bytes:
         assert header is not None
         body = bytes(header.side) + b"Xing" + struct.pack(">II", 1, frames)
         if header.length >= 4 + len(body) + 100:
-            break
-    return (head + body).ljust(header.length, b"\0")
+            return (head + body).ljust(header.length, b"\0")
+    raise AssertionError("the largest frame has room for the header")
 
 
 def tag_length(head: bytes) -> int:

@@ -55,6 +55,9 @@ def _update_attributes(module: nn.Module) -> None:
         module.in_channels, module.out_channels = module.weight.shape[0], module.weight.shape[1] * module.groups
     elif isinstance(module, (nn.Conv1d, nn.Conv2d)):
         module.out_channels, module.in_channels = module.weight.shape[0], module.weight.shape[1] * module.groups
+    elif isinstance(module, nn.BatchNorm1d):
+        module.num_features = len(module.weight)
+        module.running_mean, module.running_var = torch.zeros(len(module.weight)), torch.ones(len(module.weight))
     elif isinstance(module, nn.GroupNorm):
         module.num_channels = module.weight.shape[0]
     elif isinstance(module, nn.LayerNorm):

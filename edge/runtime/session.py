@@ -23,9 +23,17 @@ class Session(Protocol):
     """Audio is float32 with time last: enhance (n,) -> (m,), separate (channels, n) -> (sources, channels, m)."""
 
     sample_rate: int  # Hz
-    shape_in: tuple[int, ...]  # of the input before its time axis: () or (channels,)
-    shape_out: tuple[int, ...]  # of the output: () or (sources, channels)
     counts: Counts
+
+    @property
+    def shape_in(self) -> tuple[int, ...]:
+        """Of the input before its time axis: () or (channels,)."""
+        ...
+
+    @property
+    def shape_out(self) -> tuple[int, ...]:
+        """Of the output before its time axis: () or (sources, channels)."""
+        ...
 
     @property
     def hop(self) -> int:
