@@ -50,7 +50,7 @@ def prune(model: nn.Module, ratio: float, clips: Sequence[Tensor] | None = None)
     Raises InputError for another ratio.
     """
     check_ratio(ratio)
-    if len(members(model)) > 1:
+    if members(model)[0] is not model:
         results = [prune(member, ratio, clips) for member in members(model)]
         widths = {f"{i}.{k}": v for i, result in enumerate(results) for k, v in result.widths.items()}
         return PruneResult(with_members(model, [result.model for result in results]), widths)

@@ -147,6 +147,7 @@ class Manifest(Interface):
     training_data: str
     parity: dict[str, float] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)
+    checkpoints: list[dict[str, Any]] = field(default_factory=list)
     files: dict[str, FileRecord] = field(default_factory=dict)
     format_version: str = FORMAT_VERSION
 

@@ -1,17 +1,24 @@
 """The models by name: where each one's weights come from."""
 
+import dataclasses
 import importlib.util
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from edge.checkpoints import OFFICIAL_LICENSE, load_any
+from edge.checkpoints import OFFICIAL_LICENSE, Stated, load_any
+from edge.checkpoints.demucs_bag import is_bag_file, read_bag
+from edge.checkpoints.reader import signature
 from edge.errors import EdgeError, InputError
 from edge.models.architectures import architecture_of
-from edge.models.bag import Bag
+from edge.models.bag import Bag, Weights
+from edge.models.htdemucs import HTDemucs
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED = ("enhancer", "htdemucs-mini")
@@ -19,13 +26,17 @@ SHIPPED = ("enhancer", "htdemucs-mini")
 
 @dataclass(frozen=True)
 class Model:
-    """A trained network by name, with what its weights are made of and allow."""
+    """A trained network by name, with what its weights are made of and allow.
+
+    origin: for each checkpoint of the user's where its settings come from (see `checkpoints.settings.Origin`).
+    """
 
     name: str
     network: nn.Module
     weights_license: str
     training_data: str
     shipped: bool = False
+    origin: tuple[dict[str, Any], ...] = ()
 
     @property
     def task(self) -> str:
@@ -41,36 +52,116 @@ _KNOWN = {
     "htdemucs_6s": ("htdemucs", 1, 6),
 }
 NAMES = tuple(_KNOWN)
+# The released fine-tuned networks in the order of their sources: drums, bass, other, vocals.
+_FINE_TUNED = ("f7e0c4bc", "d12395a8", "92cfc3b6", "04573f0d")
 
 
-def load_model(name: str, checkpoints: Sequence[Path] = ()) -> Model:
+def load_model(name: str, checkpoints: Sequence[Path] = (), stated: Stated | None = None) -> Model:
     """Load a model in eval mode: from `checkpoints`, else the shipped weights, else the official ones.
 
-    Official weights are fetched with the `demucs` package's list of files and their hashes; htdemucs_ft is four
-    files, in the order of its sources. Raises InputError for an unknown name or an unfit checkpoint.
+    checkpoints: of a known model as many as it is made of; of one with a name of its own one file, or a bag's YAML as
+    demucs has it, and where they do not lie beside it its members. Official weights are fetched with the `demucs`
+    package's list of files and their hashes. Raises InputError for an unknown name or an unfit checkpoint.
     """
-    if name not in _KNOWN:
-        raise InputError(f"unknown model {name!r}; known: {', '.join(NAMES)}")
-    kind, count, sources = _KNOWN[name]
-    shipped = not checkpoints and name in SHIPPED
+    check_name(name)
+    known = _KNOWN.get(name)
     if not checkpoints:
-        checkpoints = [WEIGHTS / f"{name}.safetensors"] if name in SHIPPED else official_files(name)
-    if len(checkpoints) != count:
-        raise InputError(f"{name} is made of {count} checkpoint(s), {len(checkpoints)} given")
-    loaded = [load_any(path, kind) for path in checkpoints]
-    for path, (network, _) in zip(checkpoints, loaded, strict=True):
+        if known is None:
+            own = "a network of your own needs --checkpoint FILE"
+            raise InputError(f"unknown model {name!r}; known: {', '.join(NAMES)} ({own})")
+        if stated is not None and stated != Stated():
+            raise InputError("what is said about a checkpoint (settings, licence) needs --checkpoint FILE")
+        shipped = name in SHIPPED
+        paths = [WEIGHTS / f"{name}.safetensors"] if shipped else official_files(name)
+        return _load(name, paths, _one_each(len(paths)), None, stated, shipped=shipped)
+    bags = [path for path in checkpoints if is_bag_file(path)]
+    if bags:
+        bag = read_bag(bags[0], [path for path in checkpoints if path not in bags])
+        return _load(name, bag.files, bag.weights, bag.segment, stated)
+    if len(checkpoints) != (known[1] if known else 1):
+        if known is None:
+            raise InputError("several checkpoints make a bag: give demucs' YAML of it too (--checkpoint BAG.yaml)")
+        raise InputError(f"{name} is made of {known[1]} checkpoint(s), {len(checkpoints)} given")
+    if len(checkpoints) > 1:
+        return _load(name, _in_order(checkpoints), _one_each(len(checkpoints)), None, stated)
+    return _load(name, checkpoints, None, None, stated)
+
+
+def check_name(name: str) -> None:
+    """Raises InputError where `name` can be no folder's name on every system."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise InputError(f"a model's name is letters, digits, '.', '-' and '_', not {name!r}")
+
+
+def _one_each(count: int) -> list[list[float]] | None:
+    return None if count == 1 else [[float(i == j) for j in range(count)] for i in range(count)]
+
+
+def _in_order(paths: Sequence[Path]) -> list[Path]:
+    """The fine-tuned networks in the order of their sources, where their signatures tell it."""
+    if {signature(path) for path in paths} == set(_FINE_TUNED):
+        return sorted(paths, key=lambda path: _FINE_TUNED.index(signature(path)))
+    known = [signature(path) for path in paths if signature(path) in _FINE_TUNED]
+    if known and len(known) == len(paths):
+        raise InputError(f"the signatures {', '.join(known)} are not those of the four networks of htdemucs_ft")
+    return list(paths)
+
+
+def _load(
+    name: str,
+    paths: Sequence[Path],
+    weights: Weights | None,
+    segment: float | None,
+    stated: Stated | None,
+    shipped: bool = False,
+) -> Model:
+    kind, _, sources = _KNOWN.get(name, (None, 0, 0))
+    loaded = [load_any(path, kind, stated) for path in paths]
+    networks = [_shortened(network, segment) for network, _ in loaded]
+    for path, network in zip(paths, networks, strict=True):
         found = len(network.config.sources) if kind == "htdemucs" else 0
         if sources and found != sources:
-            raise InputError(f"{path}: a checkpoint of another model ({found} sources); {name} has {sources}")
+            hint = "give it a name of its own with --name"
+            raise InputError(f"{path}: another model ({found} sources); {name} has {sources} ({hint})")
+    if len(paths) > 1:
+        _check_alike(paths, networks)
     metadata = loaded[0][1]
-    license_default = OFFICIAL_LICENSE if name.startswith("htdemucs") else "as given by the provider"
+    try:
+        network = networks[0] if weights is None and len(networks) == 1 else Bag(networks, weights)
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from error
+    origin = tuple(meta["origin"] for _, meta in loaded if "origin" in meta)
+    if origin and isinstance(network, Bag):
+        origin = tuple({**o, "weights": row} for o, row in zip(origin, network.weights, strict=True))
+    license_default = OFFICIAL_LICENSE if name.startswith("htdemucs") and not shipped else "as given by the provider"
     return Model(
         name,
-        loaded[0][0] if count == 1 else Bag([network for network, _ in loaded]),  # type: ignore[misc]
-        metadata.get("weights_license", license_default),
+        network.eval(),
+        "; ".join(dict.fromkeys(meta.get("weights_license", license_default) for _, meta in loaded)),
         metadata.get("training_data", "not stated by the checkpoint"),
         shipped,
+        origin,
     )
+
+
+def _shortened(network: nn.Module, segment: float | None) -> Any:
+    """A bag's segment holds for members whose own is not shorter, as demucs has it."""
+    if segment is not None and isinstance(network, HTDemucs) and segment <= network.config.segment:
+        samples = int(network.config.samplerate * segment)
+        network.config = dataclasses.replace(network.config, segment=Fraction(samples, network.config.samplerate))
+    return network
+
+
+def _check_alike(paths: Sequence[Path], networks: Sequence[Any]) -> None:
+    """Raises InputError where the members of a bag cannot be averaged."""
+    first = networks[0]
+    for path, network in zip(paths, networks, strict=True):
+        if not isinstance(network, HTDemucs):
+            raise InputError(f"{path}: a bag is made of HT Demucs networks")
+        for key in ("sources", "samplerate", "audio_channels", "segment_samples"):
+            ours, theirs = getattr(network.config, key), getattr(first.config, key)
+            if ours != theirs:
+                raise InputError(f"{path}: {key} {ours} differs from {theirs} of {paths[0].name}: no bag of both")
 
 
 def recovered_weights(model: Model, ratio: float) -> Path | None:
@@ -93,8 +184,8 @@ def official_files(name: str) -> list[Path]:
     urls = _parse_remote_files(REMOTE_ROOT / "files.txt")
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     paths = []
-    for signature in signatures:
-        url = urls[signature]
+    for name_ in signatures:
+        url = urls[name_]
         path = folder / url.rsplit("/", 1)[1]
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)

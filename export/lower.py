@@ -5,21 +5,21 @@ from torch import nn
 
 from edge.export.architectures import lowering_of
 from edge.export.norms import Target
-from edge.models.bag import members
+from edge.models.bag import Bag, Weights, members, weighted_mean
 
 
 class LoweredBag(nn.Module):
-    """Several lowered separators in one graph, source i taken from graph i."""
+    """Several lowered separators in one graph, and the weighted mean of their sources."""
 
-    def __init__(self, members: list[nn.Module]):
+    def __init__(self, members: list[nn.Module], weights: Weights):
         super().__init__()
-        self.members = nn.ModuleList(members)
+        self.members, self.weights = nn.ModuleList(members), weights
 
     def forward(self, mix: torch.Tensor) -> torch.Tensor:
-        return torch.cat([member(mix)[:, i : i + 1] for i, member in enumerate(self.members)], 1)
+        return weighted_mean([member(mix) for member in self.members], self.weights)
 
 
 def lower(model: nn.Module, segment: int | None, target: Target) -> nn.Module:
     """The export form of `model`; segment: samples in a run of a separator (None: an enhancer's hop)."""
     lowered = [lowering_of(model).lower(member, segment, target) for member in members(model)]
-    return lowered[0] if members(model)[0] is model else LoweredBag(lowered).eval()
+    return LoweredBag(lowered, model.weights).eval() if isinstance(model, Bag) else lowered[0]

@@ -69,7 +69,6 @@ def export_model(
 ) -> Manifest:
     """Compress and export one model by name to the bundle `output`; returns its manifest as written."""
     check_options(options)
-    torch.manual_seed(options.seed)
     progress(f"{name}: load")
     return export_network(load_model(name, checkpoints), options, output, progress)
 
@@ -89,6 +88,7 @@ def export_network(model: Model, options: ExportOptions, output: Path, progress:
 
     Raises EdgeError where a graph does not reproduce the network, leaving no bundle behind.
     """
+    torch.manual_seed(options.seed)
     name, network = model.name, model.network
     interface_of(network, options.segment)  # a bad segment shows before the work
     small, recovery = compress(model, options, progress)
@@ -125,6 +125,7 @@ def export_network(model: Model, options: ExportOptions, output: Path, progress:
         training_data=model.training_data,
         parity=parity,
         tools=tool_versions(),
+        checkpoints=list(model.origin),
     )
     progress(f"{name}: write {output}")
     files |= {graph.record.file: graph.data for graph in graphs.values()}

@@ -20,7 +20,7 @@ def measure_quality(model: Model, interface: Interface, runs: Mapping[str, Graph
     """The sample recording unprocessed, through the unpruned torch network, and through each exported graph.
 
     `after` is the first graph's figure, `after_FORMAT` each one's. Values are null for a separator with other sources
-    than the sample song's.
+    than the sample song's, told by name: "other" is all that is not named.
     """
     process = architecture_of(model.network).process
     systems = {"before": lambda audio: process(model.network, audio)}
@@ -32,8 +32,9 @@ def measure_quality(model: Model, interface: Interface, runs: Mapping[str, Graph
         quality = Quality("SI-SDR", "held-out speaker in held-out noise, 12 s", "dB", values)
     else:
         values = dict.fromkeys(("input", *systems))
-        if tuple(interface.sources) == samples.STEMS:
-            mix, stems = samples.song()
+        if set(interface.sources) == set(samples.STEMS):
+            mix, stems = samples.song(interface.sample_rate, interface.channels)
+            stems = stems[[samples.STEMS.index(source) for source in interface.sources]]
             values["input"] = _mean_sdr(stems, [mix] * len(stems))
             values |= {name: _mean_sdr(stems, system(mix)) for name, system in systems.items()}
         quality = Quality("SDR, mean of the sources", "held-out rendered song, 12 s", "dB", values)

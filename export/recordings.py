@@ -71,7 +71,7 @@ def _resampled(audio: np.ndarray, rate: int) -> np.ndarray:
 def _music(interface: Interface) -> np.ndarray:
     """Normalised, at least a segment."""
     assert interface.segment is not None
-    audio = samples.music()
+    audio = samples.music(interface.sample_rate, interface.channels)
     mean, std = song_statistics(audio)
     audio = (audio - mean) / std
     if audio.shape[1] < interface.segment:

@@ -75,7 +75,7 @@ def test_both_targets_must_be_met_and_bad_ones_are_refused(monkeypatch):
 
 def test_a_search_measures_real_exports(tmp_path, monkeypatch, capsys):
     torch.set_num_threads(1)
-    monkeypatch.setattr("edge.zoo.load_model", lambda name, checkpoints: separator())
+    monkeypatch.setattr("edge.zoo.load_model", lambda *_: separator())
     found = find_ratio(separator(), INT8, target_mb=100, target_rtf=50, step=0.9, seconds=0.2, folder=tmp_path)
     assert found.ratio == 0 and [t.ratio for t in found.trials] == [0, 0.9]
     sizes = [trial.megabytes for trial in found.trials]

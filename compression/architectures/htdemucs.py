@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,8 +25,7 @@ def removable(network: Any) -> list[Branch]:
 def clips(network: Any) -> list[Tensor]:
     """Music (1, C, n)."""
     c = network.config
-    audio = samples.music()
-    audio = np.resize(audio, (c.audio_channels, audio.shape[1]))
+    audio = samples.music(c.samplerate, c.audio_channels)
     return [clip[None] for clip in cut(audio, min(int(CLIP_SECONDS * c.samplerate), c.segment_samples))]
 
 

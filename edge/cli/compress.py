@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge.backends import BACKENDS
+from edge.cli.networks import add_checkpoint_options, load
 from edge.console import enter_workbench, make_parser, positive_float, positive_int, run_command
 from edge.errors import InputError
 
 if TYPE_CHECKING:
     from edge.export.pipeline import ExportOptions
-    from edge.zoo import Model
 
 NAME = "edge-compress"
 EXAMPLES = """\
@@ -105,7 +105,7 @@ def _add_baseline(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_common(p: argparse.ArgumentParser, segment: bool = True) -> None:
-    p.add_argument("--checkpoint", type=Path, action="append", default=[], metavar="FILE", help="of the one MODEL")
+    add_checkpoint_options(p)
     if segment:
         p.add_argument("--segment", type=positive_float, metavar="SECONDS", help="separators: audio in one run")
     p.add_argument("--threads", type=positive_int, default=1, metavar="N", help="default: 1")
@@ -116,7 +116,6 @@ def _add_common(p: argparse.ArgumentParser, segment: bool = True) -> None:
 def _report(args: argparse.Namespace) -> None:
     from edge.benchmarks.compression.report import ReportOptions, run
     from edge.benchmarks.compression.tables import text
-    from edge.zoo import load_model
 
     names = list(dict.fromkeys(args.models))
     if args.checkpoint and len(names) != 1:
@@ -134,7 +133,7 @@ def _report(args: argparse.Namespace) -> None:
         seconds=0.0 if args.no_timing else args.seconds,
         baselines=args.baseline,
     )
-    content = run([load_model(name, args.checkpoint) for name in names], options, args.output, _progress())
+    content = run([load(args, name) for name in names], options, args.output, _progress())
     _print(args, content, text)
     if not args.json:
         print("\n".join(str(args.output / name) for name in ("report.json", "report.md", "pareto.svg")))
@@ -145,7 +144,7 @@ def _sensitivity(args: argparse.Namespace) -> None:
 
     from edge.benchmarks.compression import sensitivity
 
-    model = _load(args)
+    model = load(args, args.model)
     options = dataclasses.replace(_options(args, ["onnx"]), prune=args.prune, cpu=args.target)
     report = sensitivity.scan(model, options, args.backend, args.output / "bundles", _progress())
     target = args.output / f"sensitivity-{model.name}-{args.backend}.json"
@@ -160,7 +159,7 @@ def _search(args: argparse.Namespace) -> None:
 
     from edge.benchmarks.compression.search import describe, find_ratio
 
-    model = _load(args)
+    model = load(args, args.model)
     options = dataclasses.replace(_options(args, args.backends), precision=args.precision, cpu=args.target)
     targets = {"target_mb": args.target_mb, "target_rtf": args.target_rtf}
     found = find_ratio(model, options, **targets, threads=args.threads, folder=args.output, progress=_progress())
@@ -187,12 +186,6 @@ def _baseline(args: argparse.Namespace) -> None:
             progress=_progress(),
         )
     _print(args, content, baseline_text)
-
-
-def _load(args: argparse.Namespace) -> Model:
-    from edge.zoo import load_model
-
-    return load_model(args.model, args.checkpoint)
 
 
 def _options(args: argparse.Namespace, backends: list[str]) -> ExportOptions:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge.cli.networks import add_checkpoint_options, load
 from edge.console import enter_workbench, make_parser, positive_float, run_command
 from edge.errors import InputError
 
@@ -20,6 +21,7 @@ EXAMPLES = """\
   edge-export --prune 0.5                                 both shipped models, int8, ONNX and ExecuTorch
   edge-export enhancer --precision fp32 --format onnx -o out
   edge-export htdemucs --checkpoint 955717e8-8726e21a.th --prune 0.5
+  edge-export --checkpoint mine.ckpt --config training.yaml --name karaoke
   edge-export htdemucs-mini --prune 0.4 --recover 20 --data data
   edge-export htdemucs-mini --target-mb 1                 the smallest ratio whose graphs have at most 1 MB
 """
@@ -39,14 +41,6 @@ def main(argv: list[str] | None = None) -> int:
         metavar="MODEL",
         help="enhancer, htdemucs-mini (shipped; default: both), htdemucs, htdemucs_ft, htdemucs_6s",
     )
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="weights of the one MODEL given (.th or .safetensors); htdemucs_ft takes it four times",
-    )
     parser.add_argument("--prune", type=float, default=0.0, metavar="RATIO", help="share of channels, 0 to 0.9")
     parser.add_argument("--target-mb", type=positive_float, metavar="MB", help="search the ratio: largest graph file")
     parser.add_argument("--target-rtf", type=positive_float, metavar="RTF", help="search the ratio: measured here")
@@ -64,19 +58,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("-o", "--output", type=Path, default=Path("bundles"), metavar="DIR", help="default: bundles")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print the manifests as JSON on stdout")
+    add_checkpoint_options(parser)
     args = parser.parse_args(argv)
     return run_command("edge-export", lambda: _run(args))
 
 
 def _run(args: argparse.Namespace) -> None:
     enter_workbench("edge-export")
-    from edge.export.pipeline import ExportOptions, check_options, export_model
-    from edge.zoo import NAMES, SHIPPED, load_model
+    from edge.export.pipeline import ExportOptions, check_options, export_network
+    from edge.zoo import NAMES, SHIPPED
 
-    names = args.models or list(SHIPPED)
-    unknown = [name for name in names if name not in NAMES]
+    names = list(dict.fromkeys(args.models or ([None] if args.checkpoint else SHIPPED)))
+    unknown = [name for name in names if name is not None and name not in NAMES]
     if unknown:
-        raise InputError(f"unknown model {unknown[0]!r}; known: {', '.join(NAMES)}")
+        hint = "a network of your own: --checkpoint FILE --name NAME"
+        raise InputError(f"unknown model {unknown[0]!r}; known: {', '.join(NAMES)} ({hint})")
     if args.checkpoint and len(names) != 1:
         raise InputError("--checkpoint belongs to one MODEL: name it")
     options = ExportOptions(
@@ -91,21 +87,23 @@ def _run(args: argparse.Namespace) -> None:
     check_options(options)
     manifests = []
     with _Steps() as steps:
-        for name in dict.fromkeys(names):
+        for name in names:
+            steps(f"{name or args.checkpoint[0].name}: load")
+            model = load(args, name)
             wanted = options
             if args.target_mb or args.target_rtf:
                 from edge.benchmarks.compression.search import find_ratio
 
                 targets = dict(target_mb=args.target_mb, target_rtf=args.target_rtf)
-                found = find_ratio(load_model(name, args.checkpoint), options, **targets, progress=steps)
+                found = find_ratio(model, options, **targets, progress=steps)
                 wanted = dataclasses.replace(options, prune=found.ratio)
-            manifests.append(export_model(name, args.checkpoint, wanted, args.output / name, steps))
+            manifests.append(export_network(model, wanted, args.output / model.name, steps))
     if args.json:
         print(json.dumps([dataclasses.asdict(m) for m in manifests], indent=2))
         return
     print(summary(manifests))
-    for name in dict.fromkeys(names):
-        print(args.output / name)
+    for manifest in manifests:
+        print(args.output / manifest.name)
 
 
 def _recovery(args: argparse.Namespace) -> Recovery | None:

@@ -1,4 +1,4 @@
-"""A bag of specialists: `htdemucs_ft` is four HT Demucs networks, each fine-tuned for, and asked for, one source."""
+"""A bag of networks: each source is a weighted mean of what the members make of it (`htdemucs_ft`: one member each)."""
 
 from collections.abc import Sequence
 
@@ -7,19 +7,41 @@ from torch import nn
 
 from edge.models.htdemucs import HTDemucs
 
+Weights = Sequence[Sequence[float]]
+
 
 class Bag(nn.Module):
-    """mix (B, C, L) -> stems (B, S, C, L), source i from network i alone (the released weights are the identity)."""
+    """mix (B, C, L) -> stems (B, S, C, L), the members' weighted mean (demucs' BagOfModels).
 
-    def __init__(self, models: Sequence[HTDemucs]):
+    weights: for each member one for each source (default: all ones). Raises ValueError where they do not fit, or
+    where a source has none.
+    """
+
+    def __init__(self, models: Sequence[HTDemucs], weights: Weights | None = None):
         super().__init__()
         self.models = nn.ModuleList(models)
         self.config = models[0].config
-        if len(models) != len(self.config.sources):
-            raise ValueError(f"a bag of {len(self.config.sources)} sources needs as many networks, not {len(models)}")
+        sources = len(self.config.sources)
+        self.weights = [[float(w) for w in row] for row in weights or [[1.0] * sources] * len(models)]
+        if len(self.weights) != len(models) or any(len(row) != sources for row in self.weights):
+            raise ValueError(f"the weights of {len(models)} members must be a list of {sources} numbers for each")
+        if not all(sum(column) > 0 and min(column) >= 0 for column in zip(*self.weights, strict=True)):
+            raise ValueError("each source needs a member with a weight above 0, and none below")
 
     def forward(self, mix: torch.Tensor) -> torch.Tensor:
-        return torch.cat([model(mix)[:, i : i + 1] for i, model in enumerate(self.models)], 1)
+        return weighted_mean([model(mix) for model in self.models], self.weights)
+
+
+def weighted_mean(outputs: Sequence[torch.Tensor], weights: Weights) -> torch.Tensor:
+    """Of stems (B, S, C, L) by source; a source with one member is that member's, untouched."""
+    sources = []
+    for i, column in enumerate(zip(*weights, strict=True)):
+        parts = [(w / sum(column), output[:, i : i + 1]) for w, output in zip(column, outputs, strict=True) if w]
+        total = parts[0][1] if len(parts) == 1 else parts[0][1] * parts[0][0]
+        for weight, part in parts[1:]:
+            total = total + part * weight
+        sources.append(total)
+    return torch.cat(sources, 1)
 
 
 def members(network: nn.Module) -> list[nn.Module]:
@@ -29,4 +51,4 @@ def members(network: nn.Module) -> list[nn.Module]:
 
 def with_members(network: nn.Module, networks: Sequence[nn.Module]) -> nn.Module:
     """`network` with others in place of its members."""
-    return Bag(networks).eval() if isinstance(network, Bag) else networks[0]  # type: ignore[arg-type]
+    return Bag(networks, network.weights).eval() if isinstance(network, Bag) else networks[0]  # type: ignore[arg-type]

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import soxr
 
 from edge.audio import AudioReader
 
 FOLDER = Path(__file__).parent
 MUSIC = ("music_rendered.ogg", "music_real.ogg")
+RATE = 44100  # of the music
 STEMS = ("drums", "bass", "other", "vocals")
 
 
@@ -17,18 +19,28 @@ def read(name: str) -> tuple[np.ndarray, int]:
         return np.concatenate(list(reader.blocks())).T.copy(), reader.sample_rate
 
 
-def song() -> tuple[np.ndarray, np.ndarray]:
-    """A song at 44.1 kHz: mixture (2, frames), and stems (4, 2, frames) in the order of STEMS."""
-    return read("song/mixture.flac")[0], np.stack([read(f"song/{stem}.flac")[0] for stem in STEMS])
+def song(rate: int = RATE, channels: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """A song: mixture (channels, frames) at `rate`, and stems (4, channels, frames) in the order of STEMS."""
+    recordings = [read(f"song/{name}.flac")[0] for name in ("mixture", *STEMS)]
+    mixture, *stems = (converted(recording, rate, channels) for recording in recordings)
+    return mixture, np.stack(stems)
 
 
-def music() -> np.ndarray:
-    """What separators are calibrated on: (2, frames) at 44.1 kHz, the recordings of MUSIC at one level, one by one.
+def music(rate: int = RATE, channels: int = 2) -> np.ndarray:
+    """What separators are calibrated on, (channels, frames) at `rate`: the recordings of MUSIC at one level, in turn.
 
     Every source is heard in it: what makes a silent source would be taken for worthless.
     """
-    parts = [read(name)[0] for name in MUSIC]
+    parts = [converted(read(name)[0], rate, channels) for name in MUSIC]
     return np.concatenate([part / part.std() for part in parts], axis=1)
+
+
+def converted(stereo: np.ndarray, rate: int, channels: int) -> np.ndarray:
+    """Stereo (2, frames) at 44.1 kHz as (channels, frames) at `rate`; one channel is the mean of the two."""
+    audio = stereo if channels == 2 else stereo.mean(axis=0, keepdims=True)
+    if rate != RATE:
+        audio = soxr.resample(np.ascontiguousarray(audio.T), RATE, rate, quality="VHQ").T
+    return np.ascontiguousarray(audio)
 
 
 def speech() -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Any
 
 from torch import nn
@@ -10,6 +9,7 @@ from torch import nn
 from edge.errors import InputError
 from edge.export.architectures.record import Lowering
 from edge.export.lower_htdemucs import lower_htdemucs
+from edge.export.stem_names import stem_names
 from edge.interface import Interface, separation_interface
 
 MAX_SECONDS = 60
@@ -18,10 +18,10 @@ MAX_SECONDS = 60
 def interface(network: Any, seconds: float | None = None) -> Interface:
     """Raises InputError for a segment below the STFT's window or above a minute."""
     c = network.config
-    segment = c.segment_samples if seconds is None else int(Fraction(str(seconds)) * c.samplerate)
+    segment = c.segment_samples if seconds is None else int(c.samplerate * seconds)  # as demucs rounds
     if seconds is not None and not c.nfft <= segment <= MAX_SECONDS * c.samplerate:
         raise InputError(f"--segment must lie between {c.nfft / c.samplerate:.2f} and {MAX_SECONDS} seconds")
-    return separation_interface(list(c.sources), c.samplerate, c.audio_channels, segment)
+    return separation_interface(stem_names(c.sources), c.samplerate, c.audio_channels, segment)
 
 
 def lower(network: Any, segment: int | None, target: Any) -> nn.Module:
