@@ -33,7 +33,8 @@ class LayerRecord:
 @dataclass(frozen=True)
 class GraphRecord:
     """One graph file. `bytes` is filled in by `write_bundle`; `ops` counts the graph's nodes by type; `delegated_macs`
-    is the share of multiply-accumulates in XNNPACK's kernels (ExecuTorch; null for ONNX)."""
+    is the share of multiply-accumulates in XNNPACK's kernels (ExecuTorch; null for ONNX); `least_runtime` is the first
+    release of its runtime that reads the file."""
 
     file: str
     bytes: int = 0
@@ -41,6 +42,7 @@ class GraphRecord:
     ops: dict[str, int] = field(default_factory=dict)
     layers: list[LayerRecord] = field(default_factory=list)
     delegated_macs: float | None = None
+    least_runtime: str | None = None
 
     @property
     def half(self) -> bool:

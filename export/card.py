@@ -2,25 +2,26 @@
 
 from edge.bundle import BeforeAfter, Manifest
 
+RUNTIMES = {"onnx": "ONNX Runtime", "executorch": "ExecuTorch"}
+
 
 def model_card(manifest: Manifest) -> str:
     """Markdown text."""
     m = manifest
     quality = m.quality.values
-    rows = [
+    rows: list[tuple[str, str, str]] = [
         ("parameters", *_millions(m.compression.parameters)),
         ("MACs per second of audio", *_millions(m.compression.macs_per_second)),
-        (
-            f"{m.quality.metric} (input {_decibels(quality.get('input'))})",
-            _decibels(quality.get("before")),
-            _decibels(quality.get("after")),
-        ),
     ]
+    if quality.get("before") is not None:
+        before, after = _decibels(quality["before"]), _decibels(quality.get("after"))
+        rows.append((f"{m.quality.metric} (input {_decibels(quality.get('input'))})", before, after))
     table = "\n".join(f"| {name} | {before} | {after} |" for name, before, after in rows)
     graphs = "\n".join(
         f"- `{graph.file}`: {graph.bytes / 1e6:.2f} MB, "
         f"{'fp16' if graph.half else f'{graph.int8_layers()} of {len(graph.layers)} layers int8'}, "
         f"{m.parity.get(target, 0):.1f} dB SNR against the torch network"
+        f"{f'; {RUNTIMES[target]} {graph.least_runtime} or newer' if graph.least_runtime else ''}"
         for target, graph in m.graphs.items()
     )
     return f"""# {m.name}
@@ -32,7 +33,7 @@ def model_card(manifest: Manifest) -> str:
 |---|---|---|
 {table}
 
-Quality was measured on: {m.quality.reference}.
+{_quality(m)}
 
 {graphs}
 {_int8(m)}
@@ -41,6 +42,12 @@ Quality was measured on: {m.quality.reference}.
 - Licence of the weights: {m.weights_license}
 - Made with: {", ".join(f"{k} {v}" for k, v in m.tools.items())}
 """
+
+
+def _quality(m: Manifest) -> str:
+    if m.quality.values.get("before") is None:
+        return "Quality was not measured: no recording with these sources comes with stem-edge."
+    return f"Quality was measured on: {m.quality.reference}."
 
 
 def _int8(m: Manifest) -> str:

@@ -8,10 +8,12 @@ class Exported:
     """A graph as a file.
 
     ops: its nodes by type; achieved: the precision that each weighted layer got; delegated_macs: ExecuTorch only, the
-    share of multiply-accumulates that the backend's kernels compute.
+    share of multiply-accumulates that the backend's kernels compute; least_runtime: the first release of the backend's
+    runtime that reads the file.
     """
 
     data: bytes
     ops: dict[str, int]
     achieved: dict[str, str]
     delegated_macs: float | None = None
+    least_runtime: str | None = None

@@ -59,7 +59,8 @@ def build_graph(
 
         built = to_executorch(lowered, example, plan)
     layers = require_all(plan, built.achieved, FILES[target])
-    record = GraphRecord(FILES[target], len(built.data), size, built.ops, layers, built.delegated_macs)
+    told = layers, built.delegated_macs, built.least_runtime
+    record = GraphRecord(FILES[target], len(built.data), size, built.ops, *told)
     return BuiltGraph(built.data, record)
 
 

@@ -91,5 +91,5 @@ def with_properties(data: bytes, properties: Mapping[str, Any]) -> bytes:
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in properties.items()}
     helper.set_model_props(model, texts)
     if model.ByteSize() > MAX_BYTES:
-        raise EdgeError(f"the ONNX graph has {model.ByteSize() / 1e9:.1f} GB, and a file holds 2: prune it, or use int8")
+        raise EdgeError(f"the ONNX graph has {model.ByteSize() / 1e9:.1f} GB, a file holds 2: prune it, or use int8")
     return model.SerializeToString()

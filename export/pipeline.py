@@ -4,7 +4,7 @@ import importlib.metadata
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from edge.errors import EdgeError, InputError
 from edge.export.architectures import interface_of
 from edge.export.card import model_card
 from edge.export.graph import BuiltGraph, build_graph, check_formats
+from edge.export.onnx_versions import with_properties
 from edge.export.quality import measure_quality
 from edge.export.recordings import calibration_audio, calibration_record, golden_audio, parity_audio
 from edge.models.architectures import architecture_of
@@ -105,6 +106,9 @@ def export_network(model: Model, options: ExportOptions, output: Path, progress:
             calibration,
             options.cpu,
         )
+    if "onnx" in graphs:
+        about = _properties(name, interface, options.precision)
+        graphs["onnx"] = replace(graphs["onnx"], data=with_properties(graphs["onnx"].data, about))
     with tempfile.TemporaryDirectory() as folder:
         runs = _loaded(name, Path(folder), interface, graphs)
         progress(f"{name}: check against torch")
@@ -212,6 +216,14 @@ def _compression(
         options.cpu if options.precision == "int8" else None,
         calibration_record(interface, options.seed) if static else None,
     )
+
+
+def _properties(name: str, interface: Interface, precision: str) -> dict[str, Any]:
+    """What an ONNX file says of itself, for whoever has it alone."""
+    values = {key: value for key, value in vars(interface).items() if key not in ("inputs", "outputs", "states")}
+    states = [asdict(state) for state in interface.states]
+    about = {"name": name, "precision": precision, **values, "states": states}
+    return {key: value for key, value in about.items() if value is not None}
 
 
 def tool_versions() -> dict[str, str]:

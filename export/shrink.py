@@ -25,7 +25,8 @@ _DEFAULTED = {"Conv", "ConvTranspose", "Gelu", "ReduceMean", "Reshape"}
 
 def strip(model: onnx.ModelProto) -> onnx.ModelProto:
     """Drop, in place, the exporter's notes (source paths, stack traces), shapes of intermediate values, attributes
-    that state the default, and names of all but inputs, outputs and large constants. Outputs stay the same bits."""
+    that state the default, and names of all values but inputs, outputs and large constants. Outputs stay the same bits.
+    """
     graph = model.graph
     kept = {value.name for value in (*graph.input, *graph.output)}
     kept |= {constant.name for constant in graph.initializer if math.prod(constant.dims) >= NAMED_VALUES}
@@ -34,7 +35,7 @@ def strip(model: onnx.ModelProto) -> onnx.ModelProto:
     short = {name: f"_{number:x}" for number, name in enumerate(others)}
     for node in graph.node:
         del node.metadata_props[:]
-        node.doc_string = node.name = ""
+        node.doc_string = ""
         node.input[:] = [short.get(name, name) for name in node.input]
         node.output[:] = [short.get(name, name) for name in node.output]
         stated = [a for a in node.attribute if not _is_default(node.op_type, a)]

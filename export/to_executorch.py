@@ -1,6 +1,7 @@
 """A lowered (and perhaps quantized) module as an ExecuTorch program for XNNPACK."""
 
 import copy
+import importlib.metadata
 
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -51,7 +52,8 @@ def to_executorch(module: nn.Module, example: tuple[torch.Tensor, ...], plan: li
         raise EdgeError(f"ExecuTorch: {sum(left.values())} ops were not delegated to XNNPACK ({worst})")
     counts = {"delegated": info.num_delegated_nodes, "subgraphs": info.num_delegated_subgraphs, **left}
     share = 1 - _flops(lowered.exported_program().graph_module) / max(counter.get_total_flops(), 1)
-    return Exported(data, counts, achieved, share)
+    version = ".".join(importlib.metadata.version("executorch").split(".")[:2])  # newer ones read it too
+    return Exported(data, counts, achieved, share, version)
 
 
 def _flops(graph: fx.GraphModule) -> float:

@@ -12,6 +12,7 @@ from torch import nn
 from edge.compression.int8 import PlannedLayer
 from edge.compression.int8_onnx import achieved_precision, approximate_gelu, layer_nodes, quantize_onnx
 from edge.export.exported import Exported
+from edge.export.onnx_versions import least_runtime, lower_versions, readable_names
 from edge.export.quiet import quiet
 from edge.export.shrink import store_half, strip
 
@@ -36,7 +37,9 @@ def to_onnx(
     else:
         achieved = achieved_precision(model, layer_nodes(model))
     ops = dict(Counter(node.op_type for node in model.graph.node))
-    return Exported(strip(model).SerializeToString(), ops, achieved)
+    readable_names(model)
+    lower_versions(strip(model))
+    return Exported(model.SerializeToString(), ops, achieved, least_runtime=least_runtime(model))
 
 
 def export_onnx(

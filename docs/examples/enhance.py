@@ -30,7 +30,7 @@ class Enhancer:
         if quiet and paused:
             return np.zeros(self.hop, np.float32)  # the states rest
         enhanced, *states = self.session.run(None, {"audio": frame[None], **self.states})
-        self.states = dict(zip(self.states, states))  # next_NAME, in the same order
+        self.states = dict(zip(self.states, states, strict=True))  # next_NAME, in the same order
         output = enhanced[0].copy()
         if self.silent == SILENT_HOPS:
             output *= np.linspace(1, 0, self.hop, dtype=np.float32)

@@ -72,7 +72,7 @@ def main(bundle, song, folder):
     check_golden(bundle, manifest, run)
     stems = separate(read_wav(song, manifest["sample_rate"], manifest["channels"]), manifest, run)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, stem in zip(manifest["sources"], stems):
+    for name, stem in zip(manifest["sources"], stems, strict=True):
         write_wav(folder / f"{name}.wav", stem, manifest["sample_rate"])
 
 

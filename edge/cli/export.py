@@ -88,7 +88,6 @@ def _run(args: argparse.Namespace) -> None:
     manifests = []
     with _Steps() as steps:
         for name in names:
-            steps(f"{name or args.checkpoint[0].name}: load")
             model = load(args, name)
             wanted = options
             if args.target_mb or args.target_rtf:
