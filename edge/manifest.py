@@ -150,6 +150,7 @@ class Manifest(Interface):
     parity: dict[str, float] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)
     checkpoints: list[dict[str, Any]] = field(default_factory=list)
+    agreement: dict[str, Any] | None = None
     files: dict[str, FileRecord] = field(default_factory=dict)
     format_version: str = FORMAT_VERSION
 

@@ -35,8 +35,8 @@ def model_card(manifest: Manifest) -> str:
 
 {_quality(m)}
 
-{graphs}
-{_int8(m)}
+{graphs}{_agreement(m)}
+{_untrained(m)}{_int8(m)}
 - Algorithmic latency: {m.latency_samples} samples ({1000 * m.latency_samples / m.sample_rate:.0f} ms)
 - Training data: {m.training_data}
 - Licence of the weights: {m.weights_license}
@@ -48,6 +48,24 @@ def _quality(m: Manifest) -> str:
     if m.quality.values.get("before") is None:
         return "Quality was not measured: no recording with these sources comes with stem-edge."
     return f"Quality was measured on: {m.quality.reference}."
+
+
+def _agreement(m: Manifest) -> str:
+    if m.agreement is None:
+        return ""
+    a = m.agreement
+    lines = [
+        f"- `{backend}` on {a['recording']} ({a['seconds']:g} s), {a['metric']}: "
+        + ", ".join(f"{source} {_decibels(value)}" for source, value in values.items())
+        for backend, values in a["values"].items()
+    ]
+    return "\n".join(["", *lines])
+
+
+def _untrained(m: Manifest) -> str:
+    if not m.compression.prune_ratio or m.compression.recovery is not None:
+        return ""
+    return "- The pruned weights were not trained on after pruning: they want training\n"
 
 
 def _int8(m: Manifest) -> str:

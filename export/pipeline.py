@@ -27,6 +27,7 @@ from edge.compression.cost import macs_per_second, parameters
 from edge.compression.int8 import CPUS
 from edge.compression.prune import check_ratio, prune
 from edge.errors import EdgeError, InputError
+from edge.export.agreement import measure_agreement, read_recording
 from edge.export.architectures import interface_of
 from edge.export.card import model_card
 from edge.export.graph import BuiltGraph, build_graph, check_formats
@@ -53,7 +54,8 @@ class ExportOptions:
     """What `edge-export` is asked for.
 
     segment: seconds (separators; None: the checkpoint's own). cpu: "arm64" or "x86", what int8 is chosen for.
-    recover: training after pruning, see edge.training.recover.
+    recover: training after pruning, see edge.training.recover. audio: a recording of the user's, on which the
+    compressed network is compared with the unpruned one.
     """
 
     prune: float = 0.0
@@ -62,6 +64,7 @@ class ExportOptions:
     formats: tuple[str, ...] = ("onnx", "executorch")
     segment: float | None = None
     recover: Recover | None = None
+    audio: Path | None = None
     seed: int = 0
 
 
@@ -91,7 +94,9 @@ def export_network(model: Model, options: ExportOptions, output: Path, progress:
     """
     torch.manual_seed(options.seed)
     name, network = model.name, model.network
-    interface_of(network, options.segment)  # a bad segment shows before the work
+    interface = interface_of(network, options.segment)  # a bad segment shows before the work
+    if options.audio is not None:
+        read_recording(options.audio, interface)  # and so does a bad recording
     small, recovery = compress(model, options, progress)
     interface = interface_of(small, options.segment)
     calibration = calibration_audio(interface, options.seed)
@@ -115,6 +120,10 @@ def export_network(model: Model, options: ExportOptions, output: Path, progress:
         parity = _parity(name, small, interface, runs, MIN_PARITY_DB[options.precision])
         progress(f"{name}: measure quality")
         quality = measure_quality(model, interface, runs)
+        agreement = None
+        if options.audio is not None:
+            progress(f"{name}: compare on {options.audio.name}")
+            agreement = measure_agreement(options.audio, network, interface, runs)
         golden, files = _golden(interface, runs, options)
     records = {target: graph.record for target, graph in graphs.items()}
     manifest = Manifest(
@@ -130,6 +139,7 @@ def export_network(model: Model, options: ExportOptions, output: Path, progress:
         parity=parity,
         tools=tool_versions(),
         checkpoints=list(model.origin),
+        agreement=agreement,
     )
     progress(f"{name}: write {output}")
     files |= {graph.record.file: graph.data for graph in graphs.values()}

@@ -24,7 +24,7 @@ def measure_quality(model: Model, interface: Interface, runs: Mapping[str, Graph
     """
     process = architecture_of(model.network).process
     systems = {"before": lambda audio: process(model.network, audio)}
-    systems |= {f"after_{backend}": partial(_stream, interface, run) for backend, run in runs.items()}
+    systems |= {f"after_{backend}": partial(stream_recording, interface, run) for backend, run in runs.items()}
     if interface.task == "enhance":
         noisy, clean = speech(interface.sample_rate)
         values: dict[str, float | None] = {"input": si_sdr(clean, noisy)}
@@ -42,7 +42,7 @@ def measure_quality(model: Model, interface: Interface, runs: Mapping[str, Graph
     return quality
 
 
-def _stream(interface: Interface, graph: Graph, audio: np.ndarray) -> np.ndarray:
+def stream_recording(interface: Interface, graph: Graph, audio: np.ndarray) -> np.ndarray:
     """A whole recording through a graph."""
     if interface.task == "enhance":
         stream: EnhancerStream | Separator = EnhancerStream(interface, graph)

@@ -18,11 +18,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from edge.benchmarks.peers.ours import separate, song_manifest
 from edge.bundle import snr_db
 from edge.checkpoints import Stated, load_any
 from edge.errors import InputError
-from edge.models.htdemucs import as_graph
+from edge.interface import separation_interface
+from edge.models.architectures import architecture_of
+from edge.runtime.streams import Separator, Statistics
 from edge.zoo import load_model
 
 demucs = pytest.importorskip("demucs.htdemucs")
@@ -56,7 +57,7 @@ def prefixed(model, prefix):
     return {prefix + key: value for key, value in model.state_dict().items()}
 
 
-def training(model, **over):
+def training(model, /, **over):
     """The configuration that demucs' trainer has, and keeps in its checkpoints."""
     _, kwargs = model._init_args_kwargs
     network = {k: v for k, v in kwargs.items() if k != "segment"}
@@ -228,11 +229,19 @@ def by_demucs(model, mix):
     return dict(zip(model.sources, (stems * (reference.std() + 1e-8) + reference.mean()).numpy(), strict=True))
 
 
+def separate(interface, graph, mix):
+    statistics = Statistics()
+    statistics.update(mix.T)
+    stream = Separator(interface, graph, statistics.mean, statistics.std)
+    return np.concatenate([stream.process(mix), stream.flush()], axis=-1)
+
+
 def by_us(network, mix):
-    c = network.config
+    c, forward = network.config, architecture_of(network).forward
     names = [f"s{i}" for i in range(len(c.sources))]
-    manifest = song_manifest(c.samplerate, names, c.audio_channels, c.segment_samples)
-    return dict(zip(c.sources, separate(manifest, as_graph(network), mix.numpy()), strict=True))
+    interface = separation_interface(names, c.samplerate, c.audio_channels, c.segment_samples)
+    stems = separate(interface, lambda inputs: [forward(network, inputs[0][0])[None]], mix.numpy())
+    return dict(zip(c.sources, stems, strict=True))
 
 
 def assert_same_stems(model, network, least=70.0):

@@ -40,9 +40,9 @@ def separate(mix, manifest, run):
     """(channels, n) to stems (sources, channels, n): overlapping segments, each weighted by a triangle."""
     segment, hop, n = manifest["segment"], manifest["hop"], mix.shape[1]
     mono = mix.mean(axis=0)
-    mean, scale = mono.mean(), max(mono.std(ddof=1), 0.1 * mix.std()) + 1e-8  # where mono cancels, the channels count
-    half = segment // 2
-    triangle = np.concatenate([np.arange(1, half + 1), np.arange(segment - half, 0, -1)]).astype(np.float32)
+    apart = np.mean((mix - mono) ** 2)  # where the channels cancel in the mono mix, they count themselves
+    mean, scale = mono.mean(), max(mono.std(), 0.3 * np.sqrt(mono.var() + apart)) + 1e-8
+    triangle = np.minimum(np.arange(1, segment + 1), np.arange(segment, 0, -1)).astype(np.float32)
     stems = np.zeros((len(manifest["sources"]), *mix.shape), np.float32)
     weights = np.zeros(n, np.float32)
     for start in range(0, n, hop):

@@ -15,6 +15,7 @@ from edge.console import enter_workbench, make_parser, positive_float, run_comma
 from edge.errors import InputError
 
 if TYPE_CHECKING:
+    from edge.manifest import Manifest
     from edge.training.recover import Recovery
 
 EXAMPLES = """\
@@ -55,6 +56,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--segment", type=positive_float, metavar="SECONDS", help="separators: audio in one run")
     parser.add_argument("--recover", type=positive_float, metavar="MINUTES", help="training after pruning, on --data")
     parser.add_argument("--data", type=Path, metavar="DIR", help="training data (see edge-train data)")
+    parser.add_argument(
+        "--audio", type=Path, metavar="FILE", help="compare with the unpruned network on this recording (first minute)"
+    )
     parser.add_argument("-o", "--output", type=Path, default=Path("bundles"), metavar="DIR", help="default: bundles")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print the manifests as JSON on stdout")
@@ -82,6 +86,7 @@ def _run(args: argparse.Namespace) -> None:
         formats=tuple(dict.fromkeys(part.strip() for part in args.format.split(",") if part.strip())),
         segment=args.segment,
         recover=_recovery(args),
+        audio=args.audio,
         seed=args.seed,
     )
     check_options(options)
@@ -140,9 +145,28 @@ def summary(manifests: list) -> str:
     notes = [
         f"{m.name}: quality is {m.quality.metric} of {m.quality.reference}; input -> before -> after" for m in manifests
     ]
+    notes += [line for m in manifests for line in (*_agreement(m), *_untrained(m))]
     programs = [(m.name, m.graphs["executorch"]) for m in manifests if "executorch" in m.graphs]
     notes += [f"{name}: ExecuTorch: {graph.delegation()}" for name, graph in programs]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], "", *notes])
+
+
+def _agreement(m: Manifest) -> list[str]:
+    """A line a graph: how near it comes to the unpruned network on the user's recording."""
+    found = m.agreement
+    if found is None:
+        return []
+    return [
+        f"{m.name}: {backend} on {found['recording']} ({found['metric']}): "
+        + ", ".join(f"{source} {_number(value)} dB" for source, value in values.items())
+        for backend, values in found["values"].items()
+    ]
+
+
+def _untrained(m: Manifest) -> list[str]:
+    if not m.compression.prune_ratio or m.compression.recovery is not None:
+        return []
+    return [f"{m.name}: the pruned weights were not trained on: they want training (--recover MINUTES --data DIR)"]
 
 
 def _number(value: float | None) -> str:

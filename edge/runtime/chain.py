@@ -88,7 +88,9 @@ def statistics_of(
 
 
 def mapped(block: np.ndarray, channels: int) -> np.ndarray:
-    """(n, any) to (n, channels): mono is repeated, channels too many are dropped."""
+    """(n, any) to (n, channels): mono is repeated, mixed for one channel; beyond two, channels too many are dropped."""
+    if channels == 1:
+        return block.mean(axis=1, keepdims=True)
     return np.repeat(block, channels, axis=1) if block.shape[1] == 1 else block[:, :channels]
 
 

@@ -147,7 +147,7 @@ def _process(
     )
     if reader.channels > chain.channels:
         print(
-            f"note: {reader.path}: the first {chain.channels} of {reader.channels} channels are separated",
+            f"note: {reader.path}: {_channels_used(reader.channels, chain.channels)}",
             file=sys.stderr,
         )
     wanted = [manifest.sources.index(options.source)] if options.source else range(len(manifest.sources))
@@ -167,6 +167,12 @@ def _process(
             clipped = f"{writer.clipped} samples clipped at full scale"
             print(f"note: {writer.name}: {clipped}; a .wav keeps them", file=sys.stderr)
     return chain.frames
+
+
+def _channels_used(there: int, used: int) -> str:
+    if used == 1:
+        return f"its {there} channels are mixed into one, as the model has one"
+    return f"the first {used} of {there} channels are separated"
 
 
 class _Output:

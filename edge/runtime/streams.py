@@ -13,6 +13,7 @@ from edge.runtime.graphs import Graph, bind
 from edge.runtime.guard import Guard, is_silent, silent_energy
 
 SILENT_HOPS = 5  # after so many silent hops the output is zero and nothing is run
+MONO_SHARE = 0.3  # of the deviation of all channels that the mono mix keeps in nearly all music
 
 
 class EnhancerStream:
@@ -206,16 +207,21 @@ def make_consistent(stems: np.ndarray, mix: np.ndarray) -> None:
 
 
 class Statistics:
-    """Mean and unbiased standard deviation of the mono mix, updated block by block (Chan et al. 1979)."""
+    """Mean and unbiased standard deviation of the mono mix, updated block by block (Chan et al. 1979).
+
+    Where the channels nearly cancel in the mono mix (karaoke tracks, a channel turned around) the deviation is at least
+    MONO_SHARE of that of all channels: over a deviation near 0 the audio would leave the range of fp16 and int8.
+    """
 
     def __init__(self) -> None:
-        self.count, self.mean, self._squares = 0, 0.0, 0.0
+        self.count, self.mean, self._squares, self._apart = 0, 0.0, 0.0, 0.0
 
     def update(self, block: np.ndarray) -> None:
         """Add float32 (n, channels)."""
         if len(block) == 0:
             return
         mono = block.mean(axis=1, dtype=np.float64)
+        self._apart += float(np.sum((block - mono[:, None]) ** 2)) / block.shape[1]
         mean, count = float(mono.mean()), self.count + len(mono)
         shift = mean - self.mean
         self._squares += float(np.sum((mono - mean) ** 2)) + shift**2 * self.count * len(mono) / count
@@ -225,4 +231,5 @@ class Statistics:
     @property
     def std(self) -> float:
         """0 for fewer than two samples."""
-        return float(np.sqrt(self._squares / (self.count - 1))) if self.count > 1 else 0.0
+        squares = max(self._squares, MONO_SHARE**2 * (self._squares + self._apart))
+        return float(np.sqrt(squares / (self.count - 1))) if self.count > 1 else 0.0

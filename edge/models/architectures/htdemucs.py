@@ -22,7 +22,8 @@ def process(network: Any, audio: np.ndarray) -> np.ndarray:
     from edge.runtime.streams import Separator, Statistics
 
     c = network.config
-    interface = separation_interface(list(c.sources), c.samplerate, c.audio_channels, c.segment_samples)
+    names = [f"source{i}" for i in range(len(c.sources))]  # its own need not be names of files
+    interface = separation_interface(names, c.samplerate, c.audio_channels, c.segment_samples)
     statistics = Statistics()
     statistics.update(audio.T)
     stream = Separator(interface, lambda mix: [forward(network, mix[0][0])[None]], statistics.mean, statistics.std)
