@@ -43,25 +43,36 @@ _RUNTIMES = {13: "1.7", 14: "1.8", 15: "1.10", 16: "1.11", 17: "1.12", 18: "1.14
 
 def lower_versions(model: onnx.ModelProto) -> onnx.ModelProto:
     """Declare, in place, the lowest opset in which every node means the same, and the lowest IR version that has it."""
-    del model.opset_import[1:]
-    declared = model.opset_import[0].version
+    used = {_domain(node.domain) for node in model.graph.node} | {""}
+    kept = [entry for entry in model.opset_import if _domain(entry.domain) in used]
+    standard = next(entry for entry in kept if not _domain(entry.domain))
+    declared = standard.version
     lowest = next(
         version
         for version in range(_OLDEST_OPSET, declared + 1)
         if all(_means_the_same(node, version, declared) for node in model.graph.node)
     )
-    model.opset_import[0].version = lowest
-    model.ir_version = helper.find_min_ir_version_for(model.opset_import)
+    del model.opset_import[:]
+    model.opset_import.extend(helper.make_opsetid(e.domain, lowest if e is standard else e.version) for e in kept)
+    least = helper.find_min_ir_version_for(list(model.opset_import), ignore_unknown=True)
+    model.ir_version = max(least, 8) if model.functions else least  # functions came with 8
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
 def least_runtime(model: onnx.ModelProto) -> str:
     """The first release of ONNX Runtime that reads this graph."""
-    return _RUNTIMES.get(model.opset_import[0].version, "1.22")
+    version = next(entry.version for entry in model.opset_import if not _domain(entry.domain))
+    return _RUNTIMES.get(version, "1.22")
+
+
+def _domain(name: str) -> str:
+    return "" if name == "ai.onnx" else name
 
 
 def _means_the_same(node: onnx.NodeProto, version: int, declared: int) -> bool:
+    if _domain(node.domain):
+        return True  # a version of its own
     try:
         older = defs.get_schema(node.op_type, version, node.domain).since_version
     except defs.SchemaError:

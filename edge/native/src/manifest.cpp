@@ -139,7 +139,7 @@ void graph(const Json& value, const std::string& format, Manifest& m, Unknown& u
   need(format == "onnx" || format == "executorch",
        "unknown graph format '" + format + "', not one of onnx, executorch");
   const Object object(value, "graphs." + format, unknown,
-                      {"file", "bytes", "weight_bytes", "ops", "layers", "delegated_macs"});
+                      {"file", "bytes", "weight_bytes", "ops", "layers", "delegated_macs", "least_runtime"});
   m.graphs[format] = object.text("file");
   object.integer("bytes", 0);
   object.integer("weight_bytes", 0);
@@ -287,7 +287,8 @@ Manifest decode(const Json& data) {
       data, "", unknown,
       {"format_version", "name",    "task",      "sources", "sample_rate", "channels", "hop",    "latency_samples",
        "inputs",         "outputs", "precision", "graphs",  "compression", "quality",  "golden", "weights_license",
-       "training_data",  "segment", "delay",     "states",  "parity",      "tools",    "files"});
+       "training_data",  "segment", "delay",     "states",  "parity",      "tools",    "files",
+       "checkpoints",    "agreement"});
   Manifest m;
   m.format_version = object.text("format_version");
   m.name = object.text("name");

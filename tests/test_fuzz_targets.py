@@ -1,0 +1,38 @@
+"""The fuzzers' targets on their seeds and on damaged ones: what a reader cannot read, it says in its own words."""
+
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "fuzz"))
+
+from targets import TARGETS
+
+
+def damaged(seed: bytes, rng: random.Random) -> bytes:
+    data = bytearray(seed)
+    for _ in range(rng.randint(1, 8)):
+        where = rng.randrange(len(data))
+        kind = rng.randrange(4)
+        if kind == 0:
+            data[where] = rng.randrange(256)
+        elif kind == 1:
+            del data[where : where + rng.randint(1, 40)]
+        elif kind == 2:
+            data[where:where] = data[rng.randrange(len(data)) :][: rng.randint(1, 40)]
+        else:
+            data[where : where + 4] = rng.choice((b"\xff" * 4, b"\0" * 4, b"\xff\xff\xff\x7f"))
+        if not data:
+            return b""
+    return bytes(data)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_damaged_input_ends_in_the_projects_own_errors(name):
+    target, rng = TARGETS[name], random.Random(0)
+    for seed in target.seeds():
+        target.run(seed)
+        for _ in range(25):
+            target.run(damaged(seed, rng))
