@@ -43,17 +43,20 @@ _RUNTIMES = {13: "1.7", 14: "1.8", 15: "1.10", 16: "1.11", 17: "1.12", 18: "1.14
 
 def lower_versions(model: onnx.ModelProto) -> onnx.ModelProto:
     """Declare, in place, the lowest opset in which every node means the same, and the lowest IR version that has it."""
+    for node in model.graph.node:  # older schemas have not even the empty places of inputs that came later
+        while node.input and not node.input[-1]:
+            node.input.pop()
     used = {_domain(node.domain) for node in model.graph.node} | {""}
-    kept = [entry for entry in model.opset_import if _domain(entry.domain) in used]
-    standard = next(entry for entry in kept if not _domain(entry.domain))
-    declared = standard.version
+    versions = {_domain(entry.domain): entry.version for entry in model.opset_import}
+    declared = versions[""]
     lowest = next(
         version
         for version in range(_OLDEST_OPSET, declared + 1)
         if all(_means_the_same(node, version, declared) for node in model.graph.node)
     )
+    versions[""] = lowest
     del model.opset_import[:]
-    model.opset_import.extend(helper.make_opsetid(e.domain, lowest if e is standard else e.version) for e in kept)
+    model.opset_import.extend(helper.make_opsetid(name, versions[name]) for name in sorted(used))
     least = helper.find_min_ir_version_for(list(model.opset_import), ignore_unknown=True)
     model.ir_version = max(least, 8) if model.functions else least  # functions came with 8
     onnx.checker.check_model(model, full_check=True)
@@ -81,7 +84,7 @@ def _means_the_same(node: onnx.NodeProto, version: int, declared: int) -> bool:
         return True
     if older < _SAME_SINCE.get(node.op_type, declared) or any(a.name in _LATER_ATTRIBUTES for a in node.attribute):
         return False
-    return node.op_type != "Pad" or len(node.input) <= 3  # axes came with 18
+    return node.op_type != "Pad" or not any(node.input[3:])  # axes came with 18
 
 
 def readable_names(model: onnx.ModelProto) -> None:
