@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -73,15 +74,21 @@ def _domain(name: str) -> str:
     return "" if name == "ai.onnx" else name
 
 
+@functools.cache
+def _since(op_type: str, version: int) -> int | None:
+    """The opset in which an operator got the form that it has in `version`; None where it is not there yet."""
+    try:
+        return defs.get_schema(op_type, version, "").since_version
+    except defs.SchemaError:
+        return None
+
+
 def _means_the_same(node: onnx.NodeProto, version: int, declared: int) -> bool:
     if _domain(node.domain):
         return True  # a version of its own
-    try:
-        older = defs.get_schema(node.op_type, version, node.domain).since_version
-    except defs.SchemaError:
-        return False
-    if older == defs.get_schema(node.op_type, declared, node.domain).since_version:
-        return True
+    older = _since(node.op_type, version)
+    if older is None or older == _since(node.op_type, declared):
+        return older is not None
     if older < _SAME_SINCE.get(node.op_type, declared) or any(a.name in _LATER_ATTRIBUTES for a in node.attribute):
         return False
     return node.op_type != "Pad" or not any(node.input[3:])  # axes came with 18
