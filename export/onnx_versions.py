@@ -91,7 +91,7 @@ def _means_the_same(node: onnx.NodeProto, version: int, declared: int) -> bool:
         return older is not None
     if older < _SAME_SINCE.get(node.op_type, declared) or any(a.name in _LATER_ATTRIBUTES for a in node.attribute):
         return False
-    return node.op_type != "Pad" or not any(node.input[3:])  # axes came with 18
+    return node.op_type != "Pad" or version >= 18 or not any(node.input[3:])  # axes came with 18
 
 
 def readable_names(model: onnx.ModelProto) -> None:
