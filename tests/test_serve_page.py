@@ -24,7 +24,9 @@ RATE = 16000
 
 
 @pytest.fixture
-def server(enhancer_path):
+def server(enhancer_path, tmp_path, monkeypatch):
+    """It computes for the page: there is no runtime for browsers in this cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with started(enhancer_path, "--port", 0) as process:
         yield process
 
