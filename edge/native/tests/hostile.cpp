@@ -151,6 +151,7 @@ void threads(stemedge_bundle* bundle, int worker) {
           ++served;
         else if (status != STEMEDGE_BUSY)
           ++strange;
+        std::this_thread::yield();
       }
     });
   while (served < 200) std::this_thread::yield();
