@@ -9,7 +9,7 @@ DATA ?= data
 ARM ?= ../shared/arm
 ANDROID ?= ../shared/android
 
-.PHONY: demo test test-all lint bench benchmarks docs-benchmarks docs-compression edge-bench.pyz peers weights eval arm android native native-test native-fuzz npm odd-input readme-table clean
+.PHONY: demo test test-all lint bench benchmarks docs-benchmarks docs-compression edge-bench.pyz peers weights eval arm android native native-test native-fuzz npm odd-input bundles readme-table clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -128,8 +128,14 @@ npm:
 	cp -r $(filter-out %.py %__pycache__,$(wildcard edge/web/*)) LICENSE $(NPM)/package
 	npm pack $(NPM)/package --pack-destination $(NPM)
 
+# The bundles inside the wheel, from the shipped weights.
+bundles: $(INSTALLED)
+	$(BIN)/edge-export --prune 0.5 -o edge/bundles
+	$(BIN)/python -m edge.bundles
+
 odd-input: $(INSTALLED)
-	$(BIN)/pytest tests/test_bad_input.py -v
+	$(BIN)/pytest tests/test_bad_input.py tests/test_containers.py tests/test_audio.py tests/test_media.py \
+		tests/test_names.py tests/test_shaping.py tests/test_pipes.py -v
 
 # The README's results, measured here and now: run it on an idle machine.
 readme-table: $(INSTALLED)

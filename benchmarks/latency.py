@@ -21,7 +21,7 @@ from edge.bundle import Bundle, Manifest, open_bundle
 from edge.console import make_parser, positive_int, run_command
 from edge.errors import InputError
 from edge.metrics import sdr
-from edge.runtime.chain import mapped
+from edge.runtime.channels import mapped
 from edge.runtime.graphs import default_backend, load_graph
 from edge.runtime.lowlatency import LowLatencySeparator
 from edge.runtime.session import Session, new_session

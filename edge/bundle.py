@@ -21,6 +21,7 @@ from typing import IO
 
 import numpy as np
 
+from edge.bundles import find_bundle, shipped
 from edge.errors import EdgeError, InputError
 from edge.interface import Interface, TensorSpec
 from edge.manifest import (
@@ -88,12 +89,13 @@ class Bundle:
 
 
 def open_bundle(path: str | Path) -> Bundle:
-    """Open a bundle folder or `NAME.edge` zip; every listed file is checked (size, SHA-256) before use.
+    """Open a bundle folder, a `NAME.edge` zip or a shipped bundle by its name (see edge.bundles).
 
+    Every listed file is checked (size, SHA-256) before use.
     Unknown manifest keys warn on stderr. Raises InputError, one line, where it is no bundle, malformed, of a
     future format, incomplete or damaged.
     """
-    path = Path(path)
+    path = find_bundle(path)
     if path.is_dir():
         manifest = _read_manifest(path, path / "manifest.json")
         for name, record in manifest.files.items():
@@ -104,7 +106,7 @@ def open_bundle(path: str | Path) -> Bundle:
                 _check_file(path, name, record, stream)
         return Bundle(path, path, manifest)
     if not path.exists():
-        raise InputError(f"{path}: no such bundle")
+        raise InputError(f"{path}: no such bundle; by name there are {', '.join(shipped()) or 'none'}")
     if not zipfile.is_zipfile(path):
         raise InputError(f"{path}: not a bundle (neither a folder with manifest.json nor a .edge file)")
     return _open_zip(path)

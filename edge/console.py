@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import logging
+import math
 import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -25,6 +28,9 @@ def run_command(name: str, body: Callable[[], int | None]) -> int:
 
     0 success, 1 failure, 2 bad use or input, 130 interrupted. With EDGE_TRACEBACK=1 unexpected errors are raised.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names that the terminal cannot show, or that are no text
+            stream.reconfigure(errors="backslashreplace")
     previous = signal.signal(signal.SIGTERM, _terminate)  # so that temporary files go away
     try:
         code = body()
@@ -95,11 +101,57 @@ def positive_float(text: str) -> float:
     return value
 
 
+def non_negative_float(text: str) -> float:
+    """An argparse type."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError("must be 0 or more")
+    return value
+
+
 def processors() -> int:
-    """How many this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """How many this process may use: those of its affinity, within its container's quota (cgroup v1 and v2)."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return allowed if math.isinf(quota) else max(1, min(allowed, math.ceil(quota)))
+
+
+def cpu_quota(root: Path = Path("/")) -> float:
+    """Processors' worth of time that cgroups grant, of this group and those around it; infinity without a limit."""
+    quotas = [float("inf")]
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return quotas[0]
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        base = root / "sys/fs/cgroup" / controllers if controllers else root / "sys/fs/cgroup"
+        group = Path(path.lstrip("/"))
+        for place in (group, *group.parents):  # in a container the group's own path may not be there
+            quotas.append(_quota_of(base / place, bool(controllers)))
+    return min(quotas)
+
+
+def _quota_of(folder: Path, first_version: bool) -> float:
+    try:
+        if first_version:
+            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
+        else:
+            quota, period = (folder / "cpu.max").read_text().split()
+        return float("inf") if quota in ("max", "-1") else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return float("inf")
+
+
+def fitting_threads(name: str, asked: int) -> int:
+    """`asked`, or all processors where there are fewer: more threads than processors only wait for each other."""
+    there = processors()
+    if asked <= there:
+        return asked
+    print(f"{name}: note: {there} thread(s) in place of {asked}: there are {there} processor(s)", file=sys.stderr)
+    return there
 
 
 def progress_bar(**options: Any) -> tqdm:
@@ -108,20 +160,26 @@ def progress_bar(**options: Any) -> tqdm:
 
 
 class PassBars:
-    """A `progress(label, frames, total)` callback with one bar a pass; a context manager."""
+    """A `progress(label, seconds, total)` callback with one bar a pass, in minutes of audio; a context manager.
 
-    def __init__(self, sample_rate: int):
-        self._rate = sample_rate
+    `place`: what stands before the label, "file 3 of 12, ".
+    """
+
+    def __init__(self, place: str = ""):
+        self._place = place
         self._bar: tqdm | None = None
         self._label = ""
 
-    def __call__(self, label: str, frames: int, total: int) -> None:
+    def __call__(self, label: str, seconds: float, total: float) -> None:
         if label != self._label:
             self.close()
             self._label = label
-            self._bar = progress_bar(desc=label, total=round(total / self._rate), unit="s", unit_scale=True)
+            told = "{percentage:3.0f} % |{bar}| {n:.1f} of {total:.1f} min, {remaining} left"
+            told = told if total else "{n:.1f} min"
+            desc, minutes = f"{self._place}{label}", total / 60 or None
+            self._bar = progress_bar(desc=desc, total=minutes, bar_format="{desc}: " + told)
         if self._bar is not None:
-            self._bar.update(frames / self._rate)
+            self._bar.update(seconds / 60)
 
     def close(self) -> None:
         if self._bar is not None:

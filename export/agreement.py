@@ -17,7 +17,7 @@ from edge.export.quality import stream_recording
 from edge.interface import Interface
 from edge.metrics import si_sdr
 from edge.models.architectures import architecture_of
-from edge.runtime.chain import mapped
+from edge.runtime.channels import mapped
 from edge.runtime.graphs import Graph
 
 MAX_SECONDS = 60.0

@@ -80,7 +80,7 @@ def test_odd_recordings_work(bundle, task, name, tmp_path):
     for file in outputs(task, tmp_path, "in"):
         audio, out_rate = soundfile.read(file, always_2d=True)
         assert (out_rate, len(audio)) == (rate, frames)
-        assert audio.shape[1] == (2 if task == "separate" else channels)
+        assert audio.shape[1] == (min(channels, 2) if task == "separate" else channels)
         assert np.isfinite(audio).all()
 
 
@@ -113,14 +113,14 @@ def test_memory_is_flat_in_the_length(bundle, task, tmp_path):
             second = noise(22050, 2)
             for _ in range(seconds):
                 file.write(second)
-        command = [sys.executable, "-c", PEAK, str(bundle), "long.wav", "-o", "out.wav"]
+        command = [sys.executable, "-c", PEAK, str(bundle), "long.wav", "-o", "out"]
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         peaks.append(int(done.stdout.split()[-1]))
-        made = tmp_path / "out.wav"
-        for file in sorted(made.iterdir()) if made.is_dir() else [made]:
+        made = tmp_path / "out"
+        for file in sorted(made.rglob("*.wav")):
             assert soundfile.info(file).frames == 22050 * seconds
-        shutil.rmtree(made) if made.is_dir() else made.unlink()
+        shutil.rmtree(made)
     assert peaks[1] < 1.1 * peaks[0], peaks  # 10 minutes of it are 106 MB a signal as float32
 
 
@@ -249,9 +249,6 @@ def test_unusable_outputs_are_refused(bundle, task, tmp_path):
     refused(run(bundle, "in.wav", tmp_path, "-o", "file/x.wav"), 1, "cannot write")
     if task == "enhance":
         refused(run(bundle, "in.wav", tmp_path, "-o", "out.xyz"), 2, "unknown output extension")
-        (tmp_path / "folder.wav").mkdir()
-        refused(run(bundle, "in.wav", tmp_path, "-o", "folder.wav"), 2, "is a folder")
-        (tmp_path / "folder.wav").rmdir()
     else:
         refused(run(bundle, "in.wav", tmp_path, "-o", "file"), 2, "is a file")
     assert sorted(os.listdir(tmp_path)) == ["file", "folder", "in.wav"]

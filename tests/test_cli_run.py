@@ -63,10 +63,11 @@ def test_any_rate_keeps_rate_and_length(enhancer_path, separator_path, tmp_path,
     inner = slice(rate // 4, -rate // 4)
     assert snr_db(0.5 * tone[inner], enhanced[inner, 0]) > 60
     done = run(separator_path, "x.flac", "-o", "stems", cwd=tmp_path)
-    assert done.returncode == 0 and ("the first 2 of 3 channels" in done.stderr) == (channels == 3)
-    vocals, out_rate = soundfile.read(tmp_path / "stems" / "vocals.wav")
-    assert out_rate == rate and vocals.shape == (len(tone), 2)
-    assert snr_db(0.4 * tone[inner], vocals[inner, 1]) > 60
+    assert done.returncode == 0 and ("3 channels are mixed down to 2" in done.stderr) == (channels == 3)
+    vocals, out_rate = soundfile.read(tmp_path / "stems" / "x_stems" / "vocals.wav", always_2d=True)
+    assert out_rate == rate and vocals.shape == (len(tone), min(channels, 2))
+    loud = 1 + (channels == 3) * np.sqrt(0.5)  # the centre comes to both sides
+    assert snr_db(0.4 * loud * tone[inner], vocals[inner, -1]) > 60
 
 
 @pytest.mark.parametrize("backend", ["onnx", "executorch"])
@@ -149,9 +150,15 @@ def test_several_files_and_one_failure(enhancer_path, separator_path, tmp_path):
     done = run(enhancer_path, "a.wav", "bad.wav", "b.wav", "-o", "out", "--format", "flac", "--json", cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "bad.wav" in done.stderr
     assert sorted(os.listdir(tmp_path / "out")) == ["a_enhanced.flac", "b_enhanced.flac"]
-    assert [report["input"] for report in json.loads(done.stdout)] == ["a.wav", "b.wav"]
+    reports = json.loads(done.stdout)
+    assert [(report["input"], report["status"]) for report in reports] == [
+        ("a.wav", "done"),
+        ("bad.wav", "failed"),
+        ("b.wav", "done"),
+    ]
+    assert "bad.wav" in reports[1]["error"] and reports[2]["outputs"] == ["out/b_enhanced.flac"]
     done = run(separator_path, "a.wav", "b.wav", "-o", "out", "--format", "flac", cwd=tmp_path)
-    assert done.returncode == 0
+    assert done.returncode == 0 and done.stdout.endswith("2 recordings: 2 done\n")
     assert sorted(os.listdir(tmp_path / "out/b_stems")) == ["bass.flac", "drums.flac", "other.flac", "vocals.flac"]
 
 
@@ -188,10 +195,10 @@ def test_stems_that_add_up(separator_path, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["a.wav", "x/a.wav"], "would both become"),
+        (["a.wav", "x/a.wav", "-o", "out"], "would both become"),
         (["a.wav", "--source", "tuba"], "no source 'tuba'"),
         (["a.wav", "--latency", "1"], "--latency is for"),
-        (["a.wav", "-o", "-"], "stands for stdin"),
+        (["a.wav", "b.wav", "--source", "bass", "-o", "-"], "a pipe takes one recording"),
         (["a.wav", "--live"], "--input a.wav"),
     ],
 )

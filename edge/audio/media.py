@@ -69,7 +69,8 @@ def has_pyav() -> bool:
 
 
 def _unreadable(path: Path, error: object) -> InputError:
-    return InputError(f"{path}: not an audio file that can be read: {' '.join(str(error).split())[:200]}")
+    reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
+    return InputError(f"{path}: not an audio file that can be read: {reason}")
 
 
 class PyAvDecoder:
@@ -111,8 +112,8 @@ class PyAvDecoder:
         return self._container.duration / 1e6 if alone and self._container.duration else None
 
     def _left(self) -> int:
-        """Samples up to the end: an encoder's padding behind the duration of an MP4 is none of the recording."""
-        return self.frames if self.frames and "mov" in self._container.format.name else 1 << 62
+        """Samples up to the end."""
+        return _end(self._container.format.name, self.frames, self.sample_rate)
 
     def blocks(self, frames: int) -> Iterator[np.ndarray]:
         import av
@@ -160,11 +161,11 @@ class FfmpegDecoder:
                 told = container.get("duration")
             self._declared = _seconds(told) if told else None
         self.frames = round((self._declared or 0) * self.sample_rate)
-        self._end = self.frames if self.frames and "mov" in container["format_name"] else 1 << 62  # padding follows
+        self._end = _end(container["format_name"], self.frames, self.sample_rate)
         self._process: subprocess.Popen | None = None
 
     def blocks(self, frames: int) -> Iterator[np.ndarray]:
-        command = ["ffmpeg", "-nostdin", "-v", "error", "-i", f"file:{self._path}", "-map", "0:a:0"]
+        command = ["ffmpeg", "-nostdin", "-v", "error", "-xerror", "-i", f"file:{self._path}", "-map", "0:a:0"]
         output = ["-ac", str(self.channels), "-ar", str(self.sample_rate), "-c:a", "pcm_f32le", "-f", "f32le", "-"]
         with tempfile.TemporaryFile() as errors:
             self._process = subprocess.Popen([*command, *output], stdout=subprocess.PIPE, stderr=errors)
@@ -189,6 +190,11 @@ class FfmpegDecoder:
             self._process.wait()
             assert self._process.stdout is not None
             self._process.stdout.close()
+
+
+def _end(format: str, frames: int, rate: int) -> int:
+    """What is behind the duration of an MP4, which is in milliseconds, is an encoder's padding."""
+    return frames + rate // 1000 + 1 if frames and "mov" in format else 1 << 62
 
 
 def _check_length(path: Path, declared: float | None, done: float) -> None:

@@ -163,13 +163,15 @@ class _Sndfile:
         self._path, self._part = path, part
         self._source = SplicedFile(path, part.pieces) if part else None
         try:
-            self._file = _Forward(self._source or os.fsencode(path))
+            self._file = _Forward(self._source or native(path))
         except BaseException:
             self._close_source()
             raise
         self.sample_rate, self.channels = self._file.samplerate, self._file.channels
         skip = part.skip if part else 0
         self.frames = 0 if self._file.frames == _UNDECLARED else self._file.frames - skip
+        if part and part.frames:
+            self.frames = min(self.frames, part.frames)  # of MP2 libsndfile guesses
         if self._file.frames == 0:
             self.close()
             raise InputError(f"{path}: the file holds no samples")
@@ -212,6 +214,11 @@ def integer_scale(peak: float) -> str:
         f"full scale is 1, and this looks like {bits}-bit integers stored as float; scale them: "
         f"ffmpeg -i IN -af volume=1/{1 << bits - 1} -c:a pcm_f32le OUT.wav"
     )
+
+
+def native(path: Path) -> bytes:
+    """For libsndfile, which takes - for stdin."""
+    return os.fsencode(path.absolute())
 
 
 def reason_of(error: BaseException) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 import soundfile
 
 from edge.audio.media import has_pyav, what_media
+from edge.audio.reader import native
 
 _NAMES = ("title", "artist", "album", "date", "genre", "comment", "copyright", "tracknumber", "license")
 _CHUNKS = (b"bext", b"iXML")  # Broadcast Wave: who, when, time code; a field recorder's notes
@@ -71,7 +72,7 @@ def read_tags(path: Path) -> Tags:
 
 def _strings(path: Path) -> dict[str, list[str]]:
     try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:
+        with soundfile.SoundFile(native(path)) as file:
             found = {name: getattr(file, name) for name in _NAMES}
     except (soundfile.LibsndfileError, ValueError, TypeError, UnicodeDecodeError):
         found = _container_strings(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import soundfile
 
 from edge.audio.m4a import open_encoder
-from edge.audio.reader import reason_of
+from edge.audio.reader import native, reason_of
 from edge.audio.resampler import Resampler
 from edge.audio.tags import Tags
 from edge.errors import EdgeError, InputError
@@ -113,7 +112,7 @@ class AudioWriter:
                 self._encoder, self._file = open_encoder(path, rate, channels), None
             else:
                 self._file = soundfile.SoundFile(
-                    os.fsencode(path), "w", rate, channels, self.format.subtype, format=container
+                    native(path), "w", rate, channels, self.format.subtype, format=container
                 )
                 if tags is not None:
                     tags.name(self._file)
@@ -155,7 +154,7 @@ class AudioWriter:
                 self._encoder.close()
             else:
                 self._file.close()
-                frames = soundfile.info(os.fsencode(self.path)).frames if self._written else 0
+                frames = soundfile.info(native(self.path)).frames if self._written else 0
                 if frames < self._written:
                     raise EdgeError(f"only {frames} of {self._written} samples were stored")
             if self._wide:

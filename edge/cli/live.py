@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +16,13 @@ from edge.audio import AudioReader
 from edge.bundle import Bundle
 from edge.cli.keys import key_presses
 from edge.errors import InputError
-from edge.outputs import output_folder
+from edge.outputs import output_folder, refuse_inputs
 from edge.runtime.chain import statistics_of
 from edge.runtime.devices import DeviceStream, choose_rate, parse_device
 from edge.runtime.graphs import LoadedGraph, load_graph
 from edge.runtime.live import LiveEngine
 from edge.runtime.session import Session, new_session
+from edge.runtime.shaping import Shaping
 from edge.runtime.worker import FileSource, Recorder, Worker
 
 DEFAULT_LATENCY = 1.0  # seconds, of separation from a device
@@ -47,6 +48,7 @@ class LiveOptions:
     record: Path | None = None
     bypass: bool = False
     mute: tuple[str, ...] = ()
+    shaping: Shaping = field(default_factory=Shaping)
 
 
 class Mixer:
@@ -123,9 +125,12 @@ def run_live(bundle: Bundle, options: LiveOptions, as_json: bool = False) -> Non
             played,
             allowance,
             captures=reader is None,
+            shaping=options.shaping,
         )
         recorder = None
         if options.record is not None:
+            tapes = [options.record / name for name in ("input.wav", "output.wav")]
+            refuse_inputs(tapes, [Path(file)] if file else [])
             folder = stack.enter_context(output_folder(options.record))
             recorder = Recorder(engine, folder / "input.wav", folder / "output.wav")
         _warm_up(session)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -10,37 +11,45 @@ from edge.audio import AudioReader, Resampler
 from edge.bundle import Bundle
 from edge.errors import EdgeError, InputError
 from edge.native.session import NativeGraph
-from edge.runtime.converted import at_rate
+from edge.runtime.channels import mapped
 from edge.runtime.graphs import LoadedGraph
 from edge.runtime.session import Session, new_session
+from edge.runtime.shaping import Shaping, shaped
 from edge.runtime.streams import Statistics
+
+
+@dataclass(frozen=True)
+class ChainOptions:
+    """latency, consistent: as in `new_session`. stereo: of a mono recording, stems in the model's channels."""
+
+    latency: float | None = None
+    consistent: bool = False
+    stereo: bool = False
+    shaping: Shaping = field(default_factory=Shaping)
 
 
 class Chain:
     """Blocks (n, channels) in; blocks (outputs, m, channels) out, at the sessions' rate.
 
     Concatenated, each output has exactly the length of the input and is aligned with it. One output and each channel
-    on its own for an enhancer; one output a source for a separator, which takes the model's channels: mono is
-    repeated, channels too many are dropped, as the demucs command does.
+    on its own for an enhancer; one output a source for a separator (see `edge.runtime.channels.mapped`).
     """
 
-    def __init__(self, sessions: Sequence[Session], channels: int):
-        """One session that takes `channels`, or a session of one channel for each."""
-        self._sessions, self.channels = sessions, channels
+    def __init__(self, sessions: Sequence[Session], taken: int, channels: int):
+        """One session that takes `taken` channels, or one for each; `channels` come out, 1 as the mean of them."""
+        self._sessions, self._taken, self.channels = sessions, taken, channels
         self.frames = 0
 
     def process(self, block: np.ndarray) -> np.ndarray:
         """float32 (n, any channels), n >= 0, to what is ready, float32 (outputs, m, channels)."""
         self.frames += len(block)
-        audio = mapped(block, self.channels).T
-        if self._sessions[0].shape_in:
-            return _blocks(self._sessions[0].process(audio))
-        return _blocks(np.stack([session.process(one) for session, one in zip(self._sessions, audio, strict=True)]))
+        audio = mapped(block, self._taken).T
+        parts = zip(self._sessions, self._split(audio), strict=True)
+        return self._blocks([session.process(part) for session, part in parts])
 
     def flush(self) -> np.ndarray:
         """The rest."""
-        results = [session.flush() for session in self._sessions]
-        return _blocks(results[0] if self._sessions[0].shape_in else np.stack(results))
+        return self._blocks([session.flush() for session in self._sessions])
 
     @property
     def faults(self) -> tuple[int, int]:
@@ -48,10 +57,17 @@ class Chain:
         counts = [session.counts for session in self._sessions]
         return sum(c.bad_inputs for c in counts), sum(c.bad_outputs for c in counts)
 
+    def _split(self, audio: np.ndarray) -> Sequence[np.ndarray]:
+        """(channels, n) to what each session takes."""
+        if len(self._sessions) == 1:
+            return [audio if self._sessions[0].shape_in else audio[0]]
+        return [one[None] if self._sessions[0].shape_in else one for one in audio]
 
-def _blocks(result: np.ndarray) -> np.ndarray:
-    """(channels, m) or (outputs, channels, m) to (outputs, m, channels)."""
-    return np.swapaxes(result if result.ndim == 3 else result[None], 1, 2)
+    def _blocks(self, results: list[np.ndarray]) -> np.ndarray:
+        """What the sessions gave, (m,) or (outputs, some channels, m), as (outputs, m, channels)."""
+        arranged = [result if result.ndim == 3 else result[None, None] for result in results]
+        out = np.swapaxes(np.concatenate(arranged, axis=1), 1, 2)
+        return out if out.shape[2] == self.channels else out.mean(axis=2, keepdims=True)
 
 
 def new_chain(
@@ -59,19 +75,25 @@ def new_chain(
     graph: LoadedGraph | NativeGraph,
     rate: int,
     channels: int,
-    latency: float | None = None,
+    options: ChainOptions | None = None,
     statistics: Statistics | None = None,
-    consistent: bool = False,
-    name: object = "the input",
 ) -> Chain:
-    """A chain for audio of `rate` Hz and `channels`; see `new_session` for the rest. InputError names `name`."""
+    """A chain for audio of `rate` Hz and `channels`; `statistics` as in `new_session`.
+
+    Raises InputError for a latency or a limit that the task or the model does not have.
+    """
+    options = options or ChainOptions()
     manifest = bundle.manifest
-    if manifest.task == "enhance":
-        return Chain([at_rate(new_session(bundle, graph, latency), rate) for _ in range(channels)], channels)
-    if 1 < channels < manifest.channels:
-        raise InputError(f"{name}: {channels} channels, the model needs {manifest.channels}")
-    session = new_session(bundle, graph, latency, statistics, consistent)
-    return Chain([at_rate(session, rate)], manifest.channels)
+    enhances = manifest.task == "enhance"
+    if not enhances and options.shaping.atten_limit is not None:
+        raise InputError("--atten-limit is for enhancers; a separator's stems are mixed by the listener")
+    alone = enhances or manifest.channels == 1  # each channel on its own
+    taken = channels if alone else manifest.channels
+    sessions = [
+        shaped(new_session(bundle, graph, options.latency, statistics, options.consistent), rate, options.shaping)
+        for _ in range(taken if alone else 1)
+    ]
+    return Chain(sessions, taken, channels if alone or (channels == 1 and not options.stereo) else taken)
 
 
 def statistics_of(
@@ -85,13 +107,6 @@ def statistics_of(
         progress(len(block))
     statistics.update(resampler.flush())
     return statistics
-
-
-def mapped(block: np.ndarray, channels: int) -> np.ndarray:
-    """(n, any) to (n, channels): mono is repeated, mixed for one channel; beyond two, channels too many are dropped."""
-    if channels == 1:
-        return block.mean(axis=1, keepdims=True)
-    return np.repeat(block, channels, axis=1) if block.shape[1] == 1 else block[:, :channels]
 
 
 def refuse_bad_results(chain: Chain, name: object) -> None:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge.runtime.converted import at_rate
 from edge.runtime.ring import Ring
 from edge.runtime.session import Session
+from edge.runtime.shaping import Shaping, shaped
 
 FADE_SECONDS = 0.005
 BEHIND_SECONDS = 2.0  # a worker that is further behind than this, beyond the delay, starts again at the present
@@ -58,9 +58,10 @@ class LiveEngine:
         outputs: int = 1,
         compute: int = 0,
         captures: bool = True,
+        shaping: Shaping | None = None,
     ):
         self.session, self.rate, self.block, self.outputs = session, rate, block, outputs
-        self._converted = at_rate(session, rate, block)
+        self._converted = shaped(session, rate, shaping or Shaping(), block)
         channels = self.channels = math.prod(session.shape_in)
         results = math.prod(session.shape_out)
         sources = results // channels

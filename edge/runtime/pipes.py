@@ -1,23 +1,24 @@
-"""A bundle between two pipes: WAV or raw samples in, the same out, as they come."""
+"""Samples on pipes: WAV or raw, in and out, as they come."""
 
 from __future__ import annotations
 
+import stat
 import struct
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from edge.audio import MAX_RATE, MIN_RATE
-from edge.bundle import Bundle
+from edge.audio.reader import MAX_PEAK, integer_scale
 from edge.errors import InputError
-from edge.native.session import NativeGraph
-from edge.runtime.chain import new_chain, refuse_bad_results
-from edge.runtime.graphs import LoadedGraph, load_graph
 
 READ_BYTES = 65536
+_LOUD_SHARE = 0.1  # of samples far above full scale, from which on they are integers and no faults
+_DESCRIPTORS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
+_MAX_CHUNK = 1 << 24  # bytes of a chunk before the samples
 _UNKNOWN = 0xFFFFFFFF  # length of a WAV that is written to a pipe, as ffmpeg writes it
 _STREAMING = 0x7FFFF000  # lengths from here on mean the same
 _FLOAT, _PCM, _EXTENSIBLE = 3, 1, 0xFFFE
@@ -39,65 +40,77 @@ class PipeFormat:
         return self.channels * (3 if self.kind == "s24" else np.dtype(self.kind).itemsize)
 
 
-def run_pipe(
-    bundle: Bundle,
-    source_pipe: BinaryIO,
-    target_pipe: BinaryIO,
-    backend: str,
-    threads: int = 1,
-    raw: str | None = None,
-    rate: int | None = None,
-    channels: int | None = None,
-    source: str | None = None,
-    latency: float | None = None,
-    consistent: bool = False,
-    load: Callable[[], LoadedGraph | NativeGraph] | None = None,
-) -> int:
-    """Enhance, or separate one stem (`source`), from one binary stream to the other; returns the frames.
+class PipeReader:
+    """Samples from a stream that cannot seek, as an AudioReader gives them; `name` is that of messages.
 
-    Raw samples of the type `raw` with `rate` and `channels` (default 1), or WAV without (float32 out). The rate, the
-    channels and the length stay. Separation is a stream with running normalisation (see `open_session`). `load`
-    gives the graph where it is another than `load_graph`'s. Raises InputError for bad input or options.
+    Raw samples of the type `raw` with `rate` and `channels` (default 1), or a WAV. Raises InputError for bad input.
     """
-    manifest = bundle.manifest
-    if (raw is None) != (rate is None) or (raw is None and channels is not None):
-        raise InputError("--rate and --channels tell of --raw input, which needs --rate; a WAV tells by itself")
-    if manifest.task == "separate" and source is None:
-        names = ", ".join(manifest.sources)
-        raise InputError(f"a pipe takes one stem: choose by --source ({names})")
-    if raw is not None:
-        assert rate is not None
-        given = PipeFormat(RAW_TYPES[raw], rate, channels or 1)
-    else:
-        given = read_wav_header(source_pipe)
-    if not MIN_RATE <= given.rate <= MAX_RATE:
-        raise InputError(f"stdin: a sample rate of {given.rate} Hz is outside {MIN_RATE} to {MAX_RATE} Hz")
-    graph = load() if load else load_graph(bundle, backend, threads)
-    chain = new_chain(bundle, graph, given.rate, given.channels, latency, consistent=consistent, name="stdin")
-    index = manifest.sources.index(source) if source else 0
-    if raw is None:
-        target_pipe.write(wav_header(given.rate, chain.channels))
-    clipped = 0
 
-    def write(audio: np.ndarray) -> None:
-        nonlocal clipped
-        refuse_bad_results(chain, "stdin")
-        if raw == "s16le":
-            clipped += int(np.count_nonzero(np.abs(audio) > 1))
-            audio = np.clip(np.rint(audio * 32768), -32768, 32767)
-        target_pipe.write(audio.astype(RAW_TYPES[raw or "f32le"]).tobytes())
-        target_pipe.flush()  # what is ready is ready for the next in the pipe
+    frames = 0  # not known
 
-    for block in _blocks(source_pipe, given):
-        write(chain.process(block)[index])
-    if chain.frames == 0:
-        raise InputError("stdin: no samples came")
-    write(chain.flush()[index])
-    if chain.faults[0]:
-        print(f"note: stdin: {chain.faults[0]} NaN, infinite or absurd samples were taken for 0", file=sys.stderr)
-    if clipped:
-        print(f"note: stdout: {clipped} samples clipped at full scale; --raw f32le keeps them", file=sys.stderr)
-    return chain.frames
+    def __init__(self, stream: BinaryIO, raw: str | None = None, rate: int | None = None, channels: int | None = None):
+        if (raw is None) != (rate is None) or (raw is None and channels is not None):
+            raise InputError("--rate and --channels tell of --raw input, which needs --rate; a WAV tells by itself")
+        self.path, self.notes = Path("stdin"), []  # type: Path, list[str]
+        self._stream = stream
+        if raw is not None:
+            assert rate is not None
+            self._format = PipeFormat(RAW_TYPES[raw], rate, channels or 1)
+        else:
+            self._format = read_wav_header(stream)
+        self.sample_rate, self.channels = self._format.rate, self._format.channels
+        if not MIN_RATE <= self.sample_rate <= MAX_RATE:
+            raise InputError(f"stdin: a sample rate of {self.sample_rate} Hz is outside {MIN_RATE} to {MAX_RATE} Hz")
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """float32 (n, channels), as soon as something comes; InputError where none comes, or too few."""
+        done = 0
+        for block in _blocks(self._stream, self._format, self.notes):
+            loud = np.abs(block) > MAX_PEAK
+            if done == 0 and loud.mean() > _LOUD_SHARE and np.isfinite(block).all():
+                raise InputError(f"stdin: a sample is {block[loud][0]:g}: {integer_scale(float(np.abs(block).max()))}")
+            done += len(block)
+            yield block
+        if done == 0:
+            raise InputError("stdin: no samples came")
+
+    def close(self) -> None:
+        """The stream is its owner's."""
+
+
+class PipeWriter:
+    """Samples into a stream that cannot seek: WAV of float32, or `raw` samples without a header.
+
+    Integer samples clip at +-1, counted in `clipped`.
+    """
+
+    def __init__(self, stream: BinaryIO, sample_rate: int, channels: int, raw: str | None = None):
+        self.name, self.notes, self.clipped = Path("stdout"), [], 0  # type: Path, list[str], int
+        self._stream, self._raw = stream, raw
+        if raw is None:
+            stream.write(wav_header(sample_rate, channels))
+
+    def write(self, block: np.ndarray) -> None:
+        """float32 (n, channels); what is ready is ready for the next in the pipe."""
+        if self._raw == "s16le":
+            self.clipped += int(np.count_nonzero(np.abs(block) > 1))
+            block = np.clip(np.rint(block * 32768), -32768, 32767)
+        self._stream.write(block.astype(RAW_TYPES[self._raw or "f32le"]).tobytes())
+        self._stream.flush()
+
+
+def is_stream(path: Path) -> bool:
+    """Whether `path` has no beginning to go back to: a FIFO, a device, a pipe's descriptor."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
+
+
+def is_stream_output(path: Path) -> bool:
+    """The same of an output, for which an open descriptor is one too, whatever is behind it."""
+    return str(path).startswith(_DESCRIPTORS) or is_stream(path)
 
 
 def read_wav_header(stream: BinaryIO) -> PipeFormat:
@@ -117,6 +130,8 @@ def read_wav_header(stream: BinaryIO) -> PipeFormat:
         name, length = struct.unpack("<4sI", chunk)
         if name == b"data":
             break
+        if length > _MAX_CHUNK:
+            raise InputError(f"stdin: the WAV has a chunk of {length} bytes before its samples; is it damaged?")
         body = _exactly(stream, length + length % 2)
         if name == b"ds64" and len(body) >= 16:
             wide = struct.unpack("<Q", body[8:16])[0]
@@ -147,11 +162,17 @@ def wav_header(rate: int, channels: int) -> bytes:
     return struct.pack("<4sI4s4sI", b"RIFF", _UNKNOWN, b"WAVE", b"fmt ", len(form)) + form + b"data" + b"\xff" * 4
 
 
-def _blocks(stream: BinaryIO, given: PipeFormat) -> Iterator[np.ndarray]:
+def _blocks(stream: BinaryIO, given: PipeFormat, notes: list[str]) -> Iterator[np.ndarray]:
     """Blocks of float32 (n, channels), as soon as something comes."""
     read = getattr(stream, "read1", stream.read)
     left, kept = given.length, b""
-    while left is None or left > 0:
+    while True:
+        if left == 0:
+            kept = _behind(stream, given)
+            if not kept:
+                break
+            notes.append(f"the header declares {given.length} bytes of samples, more come and are read")
+            left = None
         piece = read(READ_BYTES if left is None else min(READ_BYTES, left))
         if not piece:
             break
@@ -165,6 +186,20 @@ def _blocks(stream: BinaryIO, given: PipeFormat) -> Iterator[np.ndarray]:
     if left:
         missing = left // given.frame_bytes
         raise InputError(f"stdin: truncated: the WAV declares {missing} more samples")
+    if kept:
+        notes.append("the last sample is incomplete and left out")
+
+
+def _behind(stream: BinaryIO, given: PipeFormat) -> bytes:
+    """What follows the samples as declared, where it is more of them; a chunk is read away."""
+    assert given.length is not None
+    head = _exactly(stream, 8 + given.length % 2)
+    name = head[given.length % 2 :][:4]
+    if len(head) >= 8 and not all(32 <= byte < 127 for byte in name):
+        return head
+    while stream.read(READ_BYTES):
+        continue
+    return b""
 
 
 def _decoded(content: bytes, given: PipeFormat) -> np.ndarray:
