@@ -19,7 +19,7 @@ import edge.benchmarks
 from edge.atomic import atomic_path
 from edge.console import run_command
 
-_EDGE = ("*.py", "cli/__init__.py", "cli/bench.py", "backends/*.py", "runtime/*.py")
+_EDGE = ("*.py", "cli/__init__.py", "cli/bench.py", "backends/*.py", "bundles/__init__.py", "runtime/*.py")
 _BENCHMARKS = (
     "__init__",
     "compare",

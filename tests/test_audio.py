@@ -160,6 +160,9 @@ def test_written_files_read_back(tmp_path, name):
     with AudioReader(file) as reader:
         decoded = np.concatenate(list(reader.blocks()))
     tolerance = {"FLOAT": 0, "PCM_24": 2**-23, "PCM_16": 2**-15}.get(format.subtype, 0.05)
+    if name == "m4a":  # its length is in milliseconds: up to one of the encoder's padding stays
+        assert 0 <= len(decoded) - len(audio) <= 49
+        decoded = decoded[: len(audio)]
     assert decoded.shape == audio.shape
     whole = slice(None) if tolerance < 0.05 else slice(1000, -1000)  # lossy encoders fade the ends
     np.testing.assert_allclose(decoded[whole], audio[whole], atol=tolerance, rtol=0)
@@ -174,7 +177,8 @@ def test_rates_that_a_format_lacks_are_converted_with_a_word(tmp_path, name):
     with AudioReader(file) as reader:
         decoded = np.concatenate(list(reader.blocks()))
         rate = reader.sample_rate
-    assert rate == len(decoded) == 48_000
+    assert rate == 48_000 and 0 <= len(decoded) - 48_000 <= (49 if name == "m4a" else 0)
+    decoded = decoded[:rate]
     np.testing.assert_allclose(decoded[2000:-2000], tone(rate, rate)[2000:-2000], atol=0.05)
 
 
@@ -212,7 +216,7 @@ def test_output_file_appears_only_when_done(tmp_path):
     with pytest.raises(RuntimeError), output_file(target) as temporary:
         temporary.write_text("half")
         raise RuntimeError
-    assert os.listdir(tmp_path / "new") == []
+    assert not (tmp_path / "new").exists()  # a folder that was made for it goes too
     with output_file(target) as temporary:
         temporary.write_text("whole")
         assert not target.exists()
