@@ -100,8 +100,8 @@ def test_the_groups_hold_every_int8_layer_once(make, segment):
     layers = [layer for group in found.values() for layer in group]
     assert sorted(layers) == sorted(p.name for p in plan if p.precision != "fp32")
     assert len(set(layers)) == len(layers) and len(found) < 0.75 * len(layers)
-    name = "tat.0.attention" if segment is None else "layers.0.attention"
-    assert {layer.rsplit(".", 1)[0].removesuffix(".attention") for layer in found[name]} == {name[:-10]}
+    name, within = ("recurrences.0", "recurrences.0") if segment is None else ("layers.0.attention", "layers.0")
+    assert {layer.rsplit(".", 1)[0].removesuffix(".attention") for layer in found[name]} == {within}
     part = sensitivity.only(plan, found[name])
     assert [p.name for p in part if p.precision != "fp32"] == found[name]
 
@@ -119,14 +119,14 @@ def test_the_scan_measures_each_group_alone(backend, tmp_path, monkeypatch):
     monkeypatch.setattr(sensitivity, "samples", SimpleNamespace(speech=lambda: speech))
     whole = sensitivity.groups
     monkeypatch.setattr(  # three groups are enough
-        sensitivity, "groups", lambda plan: {k: v for k, v in whole(plan).items() if k in ("analysis", "dense", "gru")}
+        sensitivity, "groups", lambda plan: {k: v for k, v in whole(plan).items() if k in ("analysis", "dense", "recurrences.0")}
     )
     options = ExportOptions(prune=0.5, formats=("onnx",))
     report = sensitivity.scan(enhancer(), options, backend, tmp_path)
     first, *alone = report["groups"]
     assert first["group"] == sensitivity.ALL and first["layers"] == sum(g["layers"] for g in alone)
     assert first["weights"] == sum(g["weights"] for g in alone)
-    assert {g["group"] for g in alone} == {"analysis", "dense", "gru"}
+    assert {g["group"] for g in alone} == {"analysis", "dense", "recurrences.0"}
     snrs = [g["snr_db"] for g in alone]
     assert snrs == sorted(snrs) and all(10 < snr < 150 for snr in snrs)  # 200: no difference at all
     assert first["snr_db"] <= snrs[0] + 1  # errors add up

@@ -53,8 +53,8 @@ class Sensitivity:
 def group_of(layer: str) -> str:
     """The group that a layer of a lowered network belongs to, from its name.
 
-    >>> group_of("encoder.0.dconv.1.narrow"), group_of("layers_t.2.linear1"), group_of("time_decoder.conv1.linear")
-    ('encoder.0.dconv', 'layers_t.2.ffn', 'time_decoder')
+    >>> group_of("encoder.0.dconv.1.narrow"), group_of("layers_t.2.linear1"), group_of("recurrences.1.hidden")
+    ('encoder.0.dconv', 'layers_t.2.ffn', 'recurrences.1')
     """
     parts = layer.split(".")
     prefix = []
@@ -62,7 +62,9 @@ def group_of(layer: str) -> str:
         prefix, parts = parts[:2], parts[2:]
     if len(parts) < 3 or not parts[1].isdigit():
         own = parts[:1]
-    elif parts[0] in ("layers", "layers_t", "tat"):
+    elif parts[0] in ("recurrences", "mixes"):
+        own = parts[:2]
+    elif parts[0] in ("layers", "layers_t"):
         own = [*parts[:2], "ffn" if parts[2].startswith("linear") else "attention"]
     else:
         own = parts[:3]
