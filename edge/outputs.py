@@ -84,9 +84,9 @@ def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
             taken[_identity(source)] = source
     for output in outputs:
         with contextlib.suppress(OSError):
-            source = taken.get(_identity(output))
-            if source is not None:
-                raise InputError(f"{output} is the input {source}; choose another output")
+            same = taken.get(_identity(output))
+            if same is not None:
+                raise InputError(f"{output} is the input {same}; choose another output")
 
 
 def _identity(path: Path) -> tuple[int, int]:

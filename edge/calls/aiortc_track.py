@@ -31,7 +31,7 @@ class EnhancedTrack(MediaStreamTrack):
     @property
     def latency(self) -> float | None:
         """Seconds; None before the first frame."""
-        return self._stream and self._stream.latency
+        return None if self._stream is None else self._stream.latency
 
     async def recv(self) -> av.AudioFrame:
         """The next frame; raises MediaStreamError at the end."""

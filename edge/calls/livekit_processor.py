@@ -29,7 +29,7 @@ class EnhancingProcessor(rtc.FrameProcessor[rtc.AudioFrame]):
     @property
     def latency(self) -> float | None:
         """Seconds; None before the first frame."""
-        return self._stream and self._stream.latency
+        return None if self._stream is None else self._stream.latency
 
     def _process(self, frame: rtc.AudioFrame) -> rtc.AudioFrame:
         rate, channels = frame.sample_rate, frame.num_channels

@@ -26,7 +26,7 @@ class EnhancingFilter(BaseAudioFilter):
     @property
     def latency(self) -> float | None:
         """Seconds; None before the transport has started."""
-        return self._stream and self._stream.latency
+        return None if self._stream is None else self._stream.latency
 
     async def start(self, sample_rate: int) -> None:
         """The transport's rate, any."""

@@ -41,7 +41,7 @@ def find_network(content: Any, wanted: str | None = None) -> Contents:
     networks = dict(_networks(content, "", 0))
     if not networks:
         raise ValueError(f"{_what(content)}; expected demucs.htdemucs.HTDemucs")
-    notes = []
+    notes: list[str] = []
     place = wanted
     if wanted is None:
         place = _chosen(networks, notes)

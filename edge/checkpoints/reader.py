@@ -78,8 +78,8 @@ def load_any(path: Path | str, expected: str | None = None, stated: Stated | Non
             raise InputError(f"{path}: a checkpoint of another model ({metadata['model']}); expected {expected}")
         if stated.config or set(stated.settings) - {"segment"} or stated.state:
             raise InputError(f"{path}: a stem-edge checkpoint tells its settings itself; leave out what was given")
-        license = {"weights_license": stated.license} if stated.license else {}
-        return build_own(path, metadata["model"], metadata, content), {**metadata, **license}
+        licensed = {"weights_license": stated.license} if stated.license else {}
+        return build_own(path, metadata["model"], metadata, content), {**metadata, **licensed}
     if expected == "enhancer":
         raise InputError(f"{path}: a checkpoint of another model; expected an enhancer trained by stem-edge")
     try:

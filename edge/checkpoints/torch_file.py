@@ -28,14 +28,18 @@ class Placeholder:
     """Stands in for an object of a class that a file names: what it was made of and its state, as plain data."""
 
     path = ""  # full name of the class
+    args: tuple
+    state: Any
+    entries: dict
+    elements: list
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Placeholder:
         # a class within a class is an object to pickle: what it looked up in the outer one
         self = object.__new__(cls if isinstance(cls, type) else Placeholder)
-        self.args: tuple = args
-        self.state: Any = None
-        self.entries: dict = {}
-        self.elements: list = []
+        self.args = args
+        self.state = None
+        self.entries = {}
+        self.elements = []
         return self
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -103,8 +107,11 @@ class _PlainUnpickler(pickle._Unpickler):  # the one in Python: the one in C all
 
     sizes: dict[str, int] | None = None
     total = 0
-    persistent_load: Callable[[Any], Any]  # set by torch
-    dispatch: ClassVar = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+    # of the base class, where load() sets them; torch sets its persistent_load
+    stack: list
+    append: Callable[[Any], None]
+    read: Callable[[int], bytes]
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)
 
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}"

@@ -12,6 +12,7 @@ from edge.bundle import Bundle
 from edge.errors import EdgeError, InputError
 from edge.native.session import NativeGraph
 from edge.runtime.channels import mapped
+from edge.runtime.excerpt import Excerpt
 from edge.runtime.graphs import LoadedGraph
 from edge.runtime.session import Session, new_session
 from edge.runtime.shaping import Shaping, shaped
@@ -97,7 +98,10 @@ def new_chain(
 
 
 def statistics_of(
-    reader: AudioReader, rate: int, channels: int, progress: Callable[[int], None] = lambda frames: None
+    reader: AudioReader | Excerpt,
+    rate: int,
+    channels: int,
+    progress: Callable[[int], None] = lambda frames: None,
 ) -> Statistics:
     """A first pass over a recording: its statistics at the model's rate and channels; `progress` gets the frames."""
     statistics = Statistics()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from edge.audio import Resampler
 from edge.runtime.lowdelay import LowDelayResampler
 from edge.runtime.session import Session
 
-Converter = type[Resampler] | type[LowDelayResampler]
+Converter = Callable[[int, int, int], Resampler | LowDelayResampler]  # one of the classes
 
 
 def at_rate(session: Session, rate: int, block: int | None = None, converter: Converter = Resampler) -> Session:

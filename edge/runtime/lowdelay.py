@@ -18,6 +18,10 @@ class LowDelayResampler:
     An output sample waits for `delay` seconds of input behind its own time, whatever the blocks.
     """
 
+    _line: np.ndarray  # the input from index `_first` on
+    _received: int
+    _emitted: int
+
     def __init__(self, rate_in: int, rate_out: int, channels: int):
         divisor = math.gcd(rate_in, rate_out)
         self._up, self._down = rate_out // divisor, rate_in // divisor  # sample k lies at input position k * down / up
@@ -53,7 +57,7 @@ class LowDelayResampler:
 
     def _start(self) -> None:
         before = max(0, self._reach - 1)
-        self._line = np.zeros((before, self._channels), np.float32)  # the input from index `_first` on
+        self._line = np.zeros((before, self._channels), np.float32)
         self._first = -before
         self._received = self._emitted = 0
 

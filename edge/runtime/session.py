@@ -90,7 +90,8 @@ def new_session(
             f"{bundle.path}: the latency of an enhancer is fixed ({fixed:g} ms); only separation's can be chosen"
         )
     if isinstance(graph, NativeGraph):
-        return graph.new_session(latency, statistics and (statistics.mean, statistics.std), consistent)
+        whole = None if statistics is None else (statistics.mean, statistics.std)
+        return graph.new_session(latency, whole, consistent)
     if manifest.task == "enhance":
         return EnhancerStream(manifest, graph)
     if statistics is not None:
