@@ -268,7 +268,7 @@ def test_bad_options(options):
     [
         (["nonsense"], "unknown model"),
         (["enhancer", "--prune", "2"], "prune ratio"),
-        (["--checkpoint", "x.th"], "name it"),
+        (["--checkpoint", "x.th"], "no such checkpoint file"),
         (["htdemucs", "--checkpoint", "missing.th"], "no such checkpoint"),
         (["enhancer", "--checkpoint", "{other}"], "another model"),
         (["htdemucs", "--checkpoint", "{other}"], "6 sources"),

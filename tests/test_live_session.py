@@ -373,6 +373,6 @@ def test_process_keeps_no_memory(enhancer_bundle):
 
 def test_a_graph_that_fails_in_a_stream_is_one_line(separator_bundle, enhancer_bundle):
     graph = load_graph(separator_bundle, "onnx")
-    graph._manifest = enhancer_bundle.manifest  # another model's buffers
+    graph._interface = enhancer_bundle.manifest  # another model's buffers
     with pytest.raises(EdgeError, match="failed in onnx"):
         EnhancerStream(enhancer_bundle.manifest, graph).process(noise(HOP))

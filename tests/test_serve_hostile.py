@@ -277,9 +277,10 @@ def test_pages_allow_nothing_from_elsewhere(server):
         assert status == 200 and headers["Content-Type"] == f"{type}; charset=utf-8" and len(body) > 100
         policy = dict(rule.split(" ", 1) for rule in headers["Content-Security-Policy"].split("; "))
         assert policy["default-src"] == "'none'" and policy["frame-ancestors"] == "'none'"
-        assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+        assert policy["style-src"] == policy["connect-src"] == policy["worker-src"] == "'self'"
+        assert policy["script-src"] == "'self' 'wasm-unsafe-eval'"  # WebAssembly computes in the browser; no eval
         assert headers["X-Content-Type-Options"] == "nosniff"
-        assert b"https:" not in body and body.count(b"http:") == body.count(b"http://www.w3.org/2000/svg")
+        assert b"https://" not in body and body.count(b"http://") == body.count(b"http://www.w3.org/2000/svg")
     for path in ("/nothing", "/server.py", "/../server.py", "/..%2fserver.py", "//app.js", "/__init__.py"):
         assert get(server, path)[0] == 404
     assert get(server, PATH)[0] == 426

@@ -68,6 +68,7 @@ class RunningStatistics(Statistics):
         super().update(block)
         if self.count > self._most:
             self._squares *= self._most / self.count
+            self._apart *= self._most / self.count
             self.count = self._most
 
 

@@ -95,7 +95,7 @@ def pipe(data: bytes) -> None:
     stream = io.BytesIO(data)
     with contextlib.suppress(EdgeError):
         given = pipes.read_wav_header(stream)
-        frames = sum(len(block) for block in pipes._blocks(stream, given))
+        frames = sum(len(block) for block in pipes._blocks(stream, given, []))
         assert frames * given.frame_bytes <= len(data)
 
 
