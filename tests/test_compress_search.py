@@ -119,7 +119,9 @@ def test_the_scan_measures_each_group_alone(backend, tmp_path, monkeypatch):
     monkeypatch.setattr(sensitivity, "samples", SimpleNamespace(speech=lambda: speech))
     whole = sensitivity.groups
     monkeypatch.setattr(  # three groups are enough
-        sensitivity, "groups", lambda plan: {k: v for k, v in whole(plan).items() if k in ("analysis", "dense", "recurrences.0")}
+        sensitivity,
+        "groups",
+        lambda plan: {k: v for k, v in whole(plan).items() if k in ("analysis", "dense", "recurrences.0")},
     )
     options = ExportOptions(prune=0.5, formats=("onnx",))
     report = sensitivity.scan(enhancer(), options, backend, tmp_path)
