@@ -109,6 +109,14 @@ def non_negative_float(text: str) -> float:
     return value
 
 
+def whole_number(text: str) -> int:
+    """An argparse type."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return value
+
+
 def processors() -> int:
     """How many this process may use: those of its affinity, within its container's quota (cgroup v1 and v2)."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

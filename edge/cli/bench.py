@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge.backends import BACKENDS
-from edge.console import fail, make_parser, positive_float, positive_int, progress_bar, run_command
+from edge.console import fail, make_parser, positive_float, positive_int, progress_bar, run_command, whole_number
 
 if TYPE_CHECKING:
     from edge.benchmarks.runner import Case, Failure, Report
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         default=3,
         help="how often each process is started anew, since one can be lucky with its place in memory (default: 3)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the random order in the rounds")
+    parser.add_argument("--seed", type=whole_number, default=0, help="of the random order in the rounds")
     _add_outputs(parser)
     args = parser.parse_args(argv)
     return run_command(NAME, lambda: _run(args, argv))

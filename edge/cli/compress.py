@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from edge.backends import BACKENDS
 from edge.cli.networks import add_checkpoint_options, load
-from edge.console import enter_workbench, make_parser, positive_float, positive_int, run_command
+from edge.console import enter_workbench, make_parser, positive_float, positive_int, run_command, whole_number
 from edge.errors import InputError
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _add_common(p: argparse.ArgumentParser, segment: bool = True) -> None:
     if segment:
         p.add_argument("--segment", type=positive_float, metavar="SECONDS", help="separators: audio in one run")
     p.add_argument("--threads", type=positive_int, default=1, metavar="N", help="default: 1")
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--seed", type=whole_number, default=0)
     p.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
 
 

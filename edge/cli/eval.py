@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.backends import BACKENDS
-from edge.console import enter_workbench, make_parser, positive_int, progress_bar, run_command
+from edge.console import enter_workbench, make_parser, positive_int, progress_bar, run_command, whole_number
 from edge.errors import EdgeError, InputError
 
 NAME = "edge-eval"
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--noisy", type=Path, metavar="DIR", help="with --clean: noisy recordings of the same names")
     parser.add_argument("--conditions", help="enhancer: names with commas (default: all; reverb needs pyroomacoustics)")
     parser.add_argument("--files", type=positive_int, help="a condition (default: 60), or songs (default: 20)")
-    parser.add_argument("--seed", type=int, default=7, help="of the test set (default: 7)")
+    parser.add_argument("--seed", type=whole_number, default=7, help="of the test set (default: 7)")
     parser.add_argument("--jobs", type=positive_int, default=min(2, os.cpu_count() or 1), help="metric processes")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="audio page, test set, report; resumes there")
     parser.add_argument("--json", action="store_true", help="print the report as JSON on stdout")

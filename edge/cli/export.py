@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge.cli.networks import add_checkpoint_options, load
-from edge.console import enter_workbench, make_parser, positive_float, run_command
+from edge.console import enter_workbench, make_parser, positive_float, run_command, whole_number
 from edge.errors import InputError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         "--audio", type=Path, metavar="FILE", help="compare with the unpruned network on this recording (first minute)"
     )
     parser.add_argument("-o", "--output", type=Path, default=Path("bundles"), metavar="DIR", help="default: bundles")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=whole_number, default=0)
     parser.add_argument("--json", action="store_true", help="print the manifests as JSON on stdout")
     add_checkpoint_options(parser)
     args = parser.parse_args(argv)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge.console import positive_int
+from edge.console import non_negative_float, positive_int
 from edge.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--sources", type=_names, metavar="A,B,...", help="names of the stems, in the network's order")
     group.add_argument("--sample-rate", type=positive_int, metavar="HZ", help="that the network was trained at")
     group.add_argument("--heads", type=positive_int, metavar="N", help="attention heads of its transformer")
-    group.add_argument("--freq-emb", type=float, metavar="X", help="weight of its frequency embedding (0.2 in demucs)")
+    group.add_argument(
+        "--freq-emb", type=non_negative_float, metavar="X", help="weight of its frequency embedding (0.2 in demucs)"
+    )
     group.add_argument("--nfft", type=positive_int, metavar="N", help="its STFT window in samples")
     group.add_argument("--state", metavar="NAME", help="which network, where a file holds several")
     group.add_argument("--license", metavar="TEXT", help="licence of the weights, for the manifest and the card")

@@ -1,4 +1,4 @@
-"""edge-train: training data, the two training runs, evaluation."""
+"""edge-train: training data, the training of the two networks, recovery of what was pruned."""
 
 from __future__ import annotations
 
@@ -6,17 +6,24 @@ import argparse
 import sys
 from pathlib import Path
 
-from edge.errors import EdgeError, InputError
+from edge.console import make_parser, positive_float, positive_int, run_command, whole_number
+from edge.errors import InputError
+
+EXAMPLES = """\
+  edge-train data speech --out data
+  edge-train enhancer --data data --minutes 66 --threads 1 --out runs/enhancer
+  edge-train recover enhancer --prune 0.5 --data data --minutes 21 --out runs/enhancer-p50 --resume
+"""
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="edge-train", description=__doc__)
+    top = make_parser("edge-train", "Training data, trainings that can be stopped and resumed, recovery.", EXAMPLES)
     commands = top.add_subparsers(dest="command", required=True)
 
     data = commands.add_parser("data", help="fetch or import training data")
     data.add_argument("kind", choices=["speech", "music"])
     data.add_argument("--out", type=Path, default=Path("data"), help="data folder (default: data)")
-    data.add_argument("--songs", type=int, default=160, help="music: how many songs to render (default: 160)")
+    data.add_argument("--songs", type=positive_int, default=160, help="music: how many songs to render (default: 160)")
     data.add_argument("--clones", type=Path, help="speech: folder of local clones of the repositories")
     data.add_argument("--clean", type=Path, help="speech: use this folder of clean speech, e.g. of VoiceBank")
     data.add_argument("--noise", type=Path, help="speech: folder of noises, with --clean")
@@ -27,45 +34,43 @@ def parser() -> argparse.ArgumentParser:
         run = commands.add_parser(name, help=f"train {name}")
         run.add_argument("--data", type=Path, default=Path("data"))
         run.add_argument("--out", type=Path, required=True, help="folder of the run")
-        run.add_argument("--minutes", type=float, help="training time, all resumptions together")
-        run.add_argument("--steps", type=int, help="training steps, instead of --minutes")
+        run.add_argument("--minutes", type=positive_float, help="training time, all resumptions together")
+        run.add_argument("--steps", type=positive_int, help="training steps, instead of --minutes")
         run.add_argument("--resume", action="store_true", help="go on with the run in --out")
         run.add_argument("--device", default="auto", help="cpu, cuda or auto")
-        run.add_argument("--threads", type=int, help="CPU threads (default: all)")
-        run.add_argument("--batch", type=int, help="examples a step")
-        run.add_argument("--seconds", type=float, help="length of an example")
-        run.add_argument("--lr", type=float, help="peak learning rate")
-        run.add_argument("--seed", type=int, default=0)
+        run.add_argument("--threads", type=positive_int, help="CPU threads (default: all)")
+        run.add_argument("--batch", type=positive_int, help="examples a step")
+        run.add_argument("--seconds", type=positive_float, help="length of an example")
+        run.add_argument("--lr", type=positive_float, help="peak learning rate")
+        run.add_argument("--seed", type=whole_number, default=0)
 
     again = commands.add_parser("recover", help="prune a shipped model and train what is left, taught by the whole")
     again.add_argument("model", choices=["enhancer", "htdemucs-mini"])
     again.add_argument("--prune", type=float, default=0.5, metavar="RATIO")
     again.add_argument("--data", type=Path, default=Path("data"))
     again.add_argument("--out", type=Path, required=True, help="folder of the run")
-    again.add_argument("--minutes", type=float, required=True, help="training time, all resumptions together")
+    again.add_argument("--minutes", type=positive_float, required=True, help="training time, all resumptions together")
     again.add_argument("--resume", action="store_true", help="go on with the run in --out")
     again.add_argument("--checkpoint", type=Path, help="the unpruned weights (default: the shipped ones)")
-    again.add_argument("--threads", type=int)
-    again.add_argument("--batch", type=int, help="examples a step")
-    again.add_argument("--seconds", type=float, help="length of an example")
-    again.add_argument("--seed", type=int, default=0)
+    again.add_argument("--threads", type=positive_int)
+    again.add_argument("--batch", type=positive_int, help="examples a step")
+    again.add_argument("--seconds", type=positive_float, help="length of an example")
+    again.add_argument("--seed", type=whole_number, default=0)
     return top
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     args = parser().parse_args(argv)
-    try:
-        return {"data": _data, "recover": _recover}.get(args.command, _train)(args)
-    except EdgeError as error:
-        print(f"edge-train: {error}", file=sys.stderr)
-        return error.exit_code
-    except ModuleNotFoundError as error:
-        print(f"edge-train: {error.name} is missing: pip install 'stem-edge[training]'", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("edge-train: stopped; go on with --resume", file=sys.stderr)
-        return 130
+    body = {"data": _data, "recover": _recover}.get(args.command, _train)
+
+    def run() -> int:
+        try:
+            return body(args)
+        except ModuleNotFoundError as error:
+            raise InputError(f"{error.name} is missing: pip install 'stem-edge[training]'") from error
+
+    return run_command("edge-train", run)
 
 
 def _data(args: argparse.Namespace) -> int:
