@@ -34,6 +34,8 @@ class OrtEngine : Engine {
                 options.setInterOpNumThreads(1)
                 // as edge-run does: int8 rounds otherwise where the float parts before it are computed otherwise
                 options.addConfigEntry("optimization.disable_specified_optimizers", "NchwcTransformer;NhwcTransformer")
+                // products of unsigned and signed int8 overflow in 16 bits on x86 without VNNI; no effect elsewhere
+                options.addConfigEntry("session.x64quantprecision", "1")
                 options.setSessionLogLevel(OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL) // failures come as exceptions
                 OrtEnvironment.getEnvironment().createSession(file.path, options)
             }
