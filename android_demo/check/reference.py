@@ -15,7 +15,8 @@ import soxr
 
 from edge import samples
 from edge.bundle import open_bundle
-from edge.runtime.files import run_file
+from edge.runtime.chain import ChainOptions
+from edge.runtime.files import FileOptions, run_file
 
 LIMIT_DB = 80.0
 # soxr resamples in two stages where no rate divides the other; the app's resampler matches it to about 70 dB.
@@ -73,7 +74,9 @@ def main(bundles: Path, out: Path, jvm_version: str) -> None:
             place.mkdir(parents=True)
             source = place / "input.wav"
             soundfile.write(source, audio(), rate, "FLOAT")
-            run_file(bundle, source, place / ("output.wav" if task == "enhance" else "stems"), "onnx", threads=1)
+            target = place / ("output.wav" if task == "enhance" else "stems")
+            options = FileOptions(chain=ChainOptions(stereo=True))  # as the app: stems in the model's channels
+            run_file(bundle, source, target, "onnx", threads=1, options=options)
             same_input = rate == bundle.manifest.sample_rate
             same_kernels = same_version or task == "enhance"
             if bundle.manifest.precision == "int8" and not (same_input and same_kernels):
