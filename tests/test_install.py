@@ -66,6 +66,8 @@ def test_the_wheel_holds_every_module_weight_and_sample(wheel):
     expected = set()
     for name in tracked():
         top, _, rest = name.partition("/")
+        if name.startswith("edge/native/") and not name.endswith(".py"):
+            continue  # the C++ sources are built from the repository
         if top in PARTS and rest:
             expected.add(f"{PARTS[top]}/{rest}")
     assert {"edge/weights/enhancer.safetensors", "edge/samples/song/mixture.flac"} <= expected
@@ -94,7 +96,7 @@ def test_bundles_run_and_are_measured(device, enhancer_path, separator_path, tmp
     assert soundfile.info(tmp_path / "clean.wav").frames == soundfile.info(noisy).frames
     mixture = ROOT / "edge" / "samples" / "song" / "mixture.flac"
     run(device / "edge-run", separator_path, mixture, "-o", "stems", cwd=tmp_path)
-    assert len(list((tmp_path / "stems").iterdir())) == 4
+    assert len(list((tmp_path / "stems" / "mixture_stems").iterdir())) == 4
     done = run(device / "edge-bench", enhancer_path, separator_path, "--seconds", "0.1", "--json", cwd=tmp_path)
     results = json.loads(done.stdout)["results"]
     assert [result["name"] for result in results] == ["tiny-enhance", "tiny-separate"]
