@@ -14,12 +14,10 @@ export async function health() {
 export async function openThere(rate, onend) {
   const { port1, port2 } = new MessageChannel();
   const stream = await Stream.open(rate, (enhanced) => port1.postMessage({ enhanced }, [enhanced.buffer]), onend);
-  let heard = 0; // samples that came here
-  port1.onmessage = ({ data: { samples } }) => {
+  port1.onmessage = ({ data: { samples, at } }) => {
     if (stream.left) return;
-    if (stream.unsent > BACKLOG * rate) port1.postMessage({ gap: [heard, samples.length] });
+    if (stream.unsent > BACKLOG * rate) port1.postMessage({ gap: [at, samples.length] });
     else stream.send(samples);
-    heard += samples.length;
   };
   const { hop, model_sample_rate: modelRate, latency_samples: latency } = stream.ready;
   return { port: port2, latency, chunk: Math.round((hop * rate) / modelRate), close: () => stream.close() };

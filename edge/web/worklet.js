@@ -102,15 +102,17 @@ class Aligner extends AudioWorkletProcessor {
   hand() {
     const count = this.filled;
     this.filled = 0;
-    if (!this.peer || this.handed - this.received > BACKLOG * sampleRate + this.delay) {
+    // What was never sent is not awaited: the other end keeps its last samples until more come.
+    const awaited = this.handed - this.received - this.gaps.reduce((sum, [, length]) => sum + length, 0);
+    if (!this.peer || awaited > BACKLOG * sampleRate + this.delay) {
       this.gaps.push([this.handed, count]);
       this.handed += count;
       this.skip();
       return;
     }
-    this.handed += count;
     const samples = this.chunk.slice();
-    this.peer.postMessage({ samples }, [samples.buffer]);
+    this.peer.postMessage({ samples, at: this.handed }, [samples.buffer]);
+    this.handed += count;
   }
 
   at(position, gain) {
