@@ -50,40 +50,37 @@ def _thin(layer: nn.Module, axis: int, idxs: list[int]) -> nn.Module:
     return layer
 
 
-class BandPoolPruner(tp.pruner.BasePruningFunc):
+class _TwoSided(tp.pruner.BasePruningFunc):
+    """A weight with an axis of its own for each side."""
+
+    out_axis: int
+    in_axis: int
+
+    def prune_out_channels(self, layer: nn.Module, idxs: list[int]) -> nn.Module:
+        return _thin(layer, self.out_axis, idxs)
+
+    def prune_in_channels(self, layer: nn.Module, idxs: list[int]) -> nn.Module:
+        return _thin(layer, self.in_axis, idxs)
+
+    def get_out_channels(self, layer: nn.Module) -> int:
+        return layer.weight.shape[self.out_axis]
+
+    def get_in_channels(self, layer: nn.Module) -> int:
+        return layer.weight.shape[self.in_axis]
+
+
+class BandPoolPruner(_TwoSided):
     """(outputs, bands, channels)."""
 
     TARGET_MODULES = BandPool
-
-    def prune_out_channels(self, layer: nn.Module, idxs: list[int]) -> nn.Module:
-        return _thin(layer, 0, idxs)
-
-    def prune_in_channels(self, layer: nn.Module, idxs: list[int]) -> nn.Module:
-        return _thin(layer, 2, idxs)
-
-    def get_out_channels(self, layer: nn.Module) -> int:
-        return layer.weight.shape[0]
-
-    def get_in_channels(self, layer: nn.Module) -> int:
-        return layer.weight.shape[2]
+    out_axis, in_axis = 0, 2
 
 
-class BandSpreadPruner(tp.pruner.BasePruningFunc):
+class BandSpreadPruner(_TwoSided):
     """(bands, channels, inputs)."""
 
     TARGET_MODULES = BandSpread
-
-    def prune_out_channels(self, layer: nn.Module, idxs: list[int]) -> nn.Module:
-        return _thin(layer, 1, idxs)
-
-    def prune_in_channels(self, layer: nn.Module, idxs: list[int]) -> nn.Module:
-        return _thin(layer, 2, idxs)
-
-    def get_out_channels(self, layer: nn.Module) -> int:
-        return layer.weight.shape[1]
-
-    def get_in_channels(self, layer: nn.Module) -> int:
-        return layer.weight.shape[2]
+    out_axis, in_axis = 1, 2
 
 
 class BandBiasPruner(tp.pruner.BasePruningFunc):

@@ -82,7 +82,7 @@ def _networks(content: Any, place: str, depth: int) -> Iterator[tuple[str, tuple
     if isinstance(content, Placeholder):
         module = _module_state(content)
         if module:
-            content, place = module, place
+            content = module
         else:
             content = content.state if isinstance(content.state, Mapping) else content.entries
     if not isinstance(content, Mapping) or depth > _DEPTH:
