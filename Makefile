@@ -15,8 +15,9 @@ ANDROID ?= ../shared/android
 demo: $(INSTALLED)
 	$(BIN)/edge-demo -o $(DEMO)
 
+# One file at a time on each core; -n 0 to see what a test prints.
 test: $(INSTALLED)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 # Adds the full-size networks and the installation itself: minutes each.
 test-all: $(INSTALLED)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from edge.atomic import atomic_path
+from edge.checkpoints import load_checkpoint
 from edge.errors import EdgeError, InputError
 
 LONGEST_STEP = 20.0  # seconds: a process that was paused did not train meanwhile
@@ -126,6 +127,14 @@ def train(task: Task, out: Path, schedule: Schedule, resume: bool = False, devic
         return {}
     _save(task, out, model, average, optimizers, step, seconds)
     return _validate(task, out, model, average, step, seconds, smooth)
+
+
+def start_from(model: nn.Module, checkpoint: Path) -> None:
+    """Load the weights of `checkpoint` into `model`. Raises InputError when they are of other sizes."""
+    try:
+        model.load_state_dict(load_checkpoint(checkpoint).state_dict())
+    except RuntimeError as error:
+        raise InputError(f"{checkpoint} is of another network, or of other sizes, than the one to train") from error
 
 
 def _join(device: str) -> tuple[int, int, str]:

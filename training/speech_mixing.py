@@ -29,13 +29,13 @@ class Mixture:
     voice_speed: tuple[float, float] = (0.88, 1.25)
     noise_speed: tuple[float, float] = (0.7, 1.4)
     varied: float = 0.6  # share that gets another speed, and share that gets another spectrum
-    rooms: float = 0.4
+    rooms: float = 0.5
     noise_in_room: float = 0.3  # of those in rooms
     babble: float = 0.08
     synthetic: float = 0.18
     two_noises: float = 0.22
     no_noise: float = 0.06
-    narrow: float = 0.25
+    narrow: float = 0.18
     clipped: float = 0.06
     silenced: float = 0.03
 

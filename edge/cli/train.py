@@ -12,6 +12,7 @@ from edge.errors import InputError
 EXAMPLES = """\
   edge-train data speech --out data
   edge-train enhancer --data data --minutes 66 --threads 1 --out runs/enhancer
+  edge-train enhancer --data data --minutes 120 --start edge/weights/enhancer.safetensors --out runs/longer
   edge-train recover enhancer --prune 0.5 --data data --minutes 21 --out runs/enhancer-p50 --resume
 """
 
@@ -37,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
         run.add_argument("--minutes", type=positive_float, help="training time, all resumptions together")
         run.add_argument("--steps", type=positive_int, help="training steps, instead of --minutes")
         run.add_argument("--resume", action="store_true", help="go on with the run in --out")
+        run.add_argument("--start", type=Path, metavar="CHECKPOINT", help="weights to begin a new run with")
         run.add_argument("--device", default="auto", help="cpu, cuda or auto")
         run.add_argument("--threads", type=positive_int, help="CPU threads (default: all)")
         run.add_argument("--batch", type=positive_int, help="examples a step")
@@ -108,6 +110,8 @@ def _train(args: argparse.Namespace) -> int:
     if args.command == "enhancer":  # mixes where it trains
         options["device"] = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
     task = make(args.data, **{k: v for k, v in options.items() if v is not None})
+    if args.start and not args.resume:
+        loop.start_from(task.model, args.start)
     schedule = loop.Schedule(minutes=args.minutes, steps=args.steps, seed=args.seed)
     loop.train(task, args.out, schedule, args.resume, args.device)
     print(f"weights: {args.out / (args.command + '.safetensors')}")
