@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from edge.checkpoints import save_checkpoint
 from edge.errors import EdgeError, InputError
 from edge.models.enhancer import Enhancer
-from edge.training.loop import Schedule, Task, train
+from edge.training.loop import Schedule, Task, start_from, train
 from edge.training.losses import enhancer_loss, sdr, separation_loss, si_sdr
 from edge.training.tasks import enhancer_optimizers
 
@@ -80,7 +81,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from edge.training.loop import Schedule, Task, train
+from edge.training.loop import Schedule, Task, start_from, train
 
 
 def task(out: Path, halves: int = 1) -> Task:
@@ -145,6 +146,15 @@ def test_the_filterbank_learns_at_a_rate_of_its_own():
     of = {name: rates[id(p)] for name, p in model.named_parameters()}
     assert of["analysis.weight"] == of["synthesis.weight"] == pytest.approx(3e-5)
     assert {rate for name, rate in of.items() if not name.startswith(("analysis", "synthesis"))} == {1e-3}
+
+
+def test_a_run_begins_with_the_weights_of_a_checkpoint(tmp_path):
+    trained, fresh = Enhancer(), Enhancer()
+    save_checkpoint(tmp_path / "trained.safetensors", trained, precision="fp32")
+    start_from(fresh, tmp_path / "trained.safetensors")
+    assert all(torch.equal(value, fresh.state_dict()[name]) for name, value in trained.state_dict().items())
+    with pytest.raises(InputError, match="another network"):
+        start_from(nn.Linear(2, 2), tmp_path / "trained.safetensors")
 
 
 def test_refusals(tmp_path):
