@@ -12,6 +12,8 @@ import pytest
 import soundfile
 from conftest import make_bundle
 
+import edge
+from edge.bundle import snr_db
 from edge.cli.run import main
 from edge.native.library import onnxruntime_library
 
@@ -44,7 +46,8 @@ def recording(path: Path, rate: int, channels: int, seconds: float = 1.3) -> np.
 @pytest.mark.parametrize(("rate", "channels"), [(16000, 1), (48000, 2), (22050, 3)])
 def test_enhanced_files_are_those_of_edge_run(bundles, tmp_path, rate, channels):
     recording(tmp_path / "in.wav", rate, channels)
-    assert main([str(bundles["enhance"]), str(tmp_path / "in.wav"), "-o", str(tmp_path / "python.wav")]) == 0
+    arguments = ["--band", "model", "-o", str(tmp_path / "python.wav")]
+    assert main([str(bundles["enhance"]), str(tmp_path / "in.wav"), *arguments]) == 0
     done = run(bundles["enhance"], tmp_path / "in.wav", "-o", tmp_path / "native.wav")
     assert (done.returncode, done.stderr) == (0, b"")
     (python, a), (native, b) = (soundfile.read(tmp_path / f"{name}.wav") for name in ("python", "native"))
@@ -55,17 +58,30 @@ def test_enhanced_files_are_those_of_edge_run(bundles, tmp_path, rate, channels)
 @pytest.mark.parametrize(("rate", "channels"), [(44100, 2), (48000, 1)])
 def test_separated_files_are_those_of_edge_run(bundles, tmp_path, rate, channels):
     recording(tmp_path / "in.wav", rate, channels)
-    assert main([str(bundles["separate"]), str(tmp_path / "in.wav"), "-o", str(tmp_path / "python")]) == 0
+    assert main([str(bundles["separate"]), str(tmp_path / "in.wav"), "--stereo", "-o", str(tmp_path)]) == 0
     assert run(bundles["separate"], tmp_path / "in.wav", "-o", tmp_path / "native").returncode == 0
-    names = {file.name for file in (tmp_path / "python").iterdir()}
+    names = {file.name for file in (tmp_path / "in_stems").iterdir()}
     assert {file.name for file in (tmp_path / "native").iterdir()} == names and len(names) == 4
     for name in names:
-        python, native = soundfile.read(tmp_path / "python" / name)[0], soundfile.read(tmp_path / "native" / name)[0]
+        python, native = soundfile.read(tmp_path / "in_stems" / name)[0], soundfile.read(tmp_path / "native" / name)[0]
         np.testing.assert_allclose(native, python, atol=1e-6)
     bass = ["-o", tmp_path / "bass.flac", "--source", "bass"]
     assert run(bundles["separate"], tmp_path / "in.wav", *bass).returncode == 0
     alone = soundfile.read(tmp_path / "bass.flac")[0]
     np.testing.assert_allclose(alone, soundfile.read(tmp_path / "native" / "bass.wav")[0], atol=2**-23)
+
+
+def test_a_karaoke_track_is_normalised_as_in_edge_run(tmp_path):
+    """Through the shipped separator: the tiny one is linear, and would not tell."""
+    shipped = Path(edge.__file__).parent / "bundles" / "htdemucs-mini"
+    audio = recording(tmp_path / "in.wav", 44100, 2)
+    audio[:, 1] = 1e-3 * audio[:, 1] - audio[:, 0]
+    soundfile.write(tmp_path / "in.wav", audio, 44100, "FLOAT")
+    assert main([str(shipped), str(tmp_path / "in.wav"), "-o", str(tmp_path)]) == 0
+    assert run(shipped, tmp_path / "in.wav", "-o", tmp_path / "native").returncode == 0
+    for file in (tmp_path / "in_stems").iterdir():
+        python, native = soundfile.read(file)[0], soundfile.read(tmp_path / "native" / file.name)[0]
+        assert snr_db(python, native) > 60
 
 
 def test_a_pipe_keeps_its_length(bundles):

@@ -14,7 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge.export.onnx_versions import least_runtime, lower_versions, readable_names, with_properties
 
-EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+ROOT = Path(__file__).parents[1]
+EXAMPLES, SHIPPED = ROOT / "docs" / "examples", ROOT / "edge" / "bundles"
 
 
 def model(nodes, opset=20, constants=None):
@@ -84,7 +85,7 @@ print(onnxruntime.__version__)
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory):
-    """Both shipped models, and a small foreign one."""
+    """Both shipped ones, and one of a small foreign network."""
     import torch
     from test_checkpoint_forms import build, package
 
@@ -93,9 +94,9 @@ def bundles(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("bundles")
     torch.save(package(build()), folder / "m.th")
-    options = ExportOptions(formats=("onnx",))
-    models = [load_model("enhancer"), load_model("htdemucs-mini"), load_model("foreign", [folder / "m.th"])]
-    return [folder / m.name for m in models if export_network(m, options, folder / m.name)]
+    model = load_model("foreign", [folder / "m.th"])
+    export_network(model, ExportOptions(formats=("onnx",)), folder / "foreign")
+    return [SHIPPED / "enhancer", SHIPPED / "htdemucs-mini", folder / "foreign"]
 
 
 @pytest.mark.slow

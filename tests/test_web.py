@@ -119,6 +119,18 @@ def test_a_song_is_that_of_edge_run(separator_path, tmp_path):
     assert GAINS[0] != GAINS[1]  # else the sources could be confused unseen
 
 
+def test_a_song_is_normalised_as_in_python(tmp_path):
+    left, right = samples.song()[0][:, :30_000]
+    mixes = [[left, right], [left], [left, -left], [left, 1e-3 * right - left], [left, 0 * left], [left, left]]
+    jobs = Jobs(tmp_path)
+    for mix in mixes:
+        jobs.add("statistics", inputs=[jobs.put(channel) for channel in mix])
+    for mix, result in zip(mixes, jobs.run(), strict=True):
+        expected = Statistics()
+        expected.update(np.float32(mix).T)
+        assert result == pytest.approx({"mean": expected.mean, "std": expected.std}, rel=1e-9, abs=1e-12)
+
+
 def test_bundles_are_checked(enhancer_path, tmp_path):
     """Zipped ones are read, stored or deflated; damaged, incomplete and future ones are refused in one line."""
     jobs = Jobs(tmp_path)

@@ -1,6 +1,7 @@
 // node web_jobs.mjs JOBS.json: runs a list of jobs on the browser's modules; samples come and go as raw float32 files.
 import { readFile, writeFile } from "node:fs/promises";
 import { createEnhancer, createSeparator } from "../edge/web/index.js";
+import { statistics } from "../edge/web/separator.js";
 
 const { runtime, jobs } = JSON.parse(await readFile(process.argv[2]));
 
@@ -56,6 +57,9 @@ const kinds = {
     const job = new AbortController();
     const channels = await Promise.all(inputs.map(floats));
     await separator.separate(channels, { signal: job.signal, onprogress: () => job.abort(new Error("enough")) });
+  },
+  async statistics({ inputs }) {
+    return statistics(await Promise.all(inputs.map(floats)));
   },
   async load({ bundle, task }) {
     await (task === "enhance" ? createEnhancer : createSeparator)(bundle, { runtime });

@@ -2,6 +2,7 @@
 import { Binding } from "./graph.js";
 
 const SILENCE = 1e-4; // RMS, -80 dBFS
+const MONO_SHARE = 0.3; // of the deviation of all channels that the mono mix keeps in nearly all music
 
 // `mix`: a Float32Array for each channel, at the model's rate; `onsegment(fraction)` may return a promise to wait for.
 // Gives a list of stems, each a Float32Array for each channel.
@@ -54,14 +55,21 @@ function quiet(channel, start, end, count) {
   return energy < SILENCE ** 2 * count;
 }
 
-// Mean and unbiased standard deviation of the channels' mean.
-function statistics(mix) {
+// Mean and unbiased standard deviation of the channels' mean. Where the channels nearly cancel in it (karaoke tracks, a
+// channel turned around) the deviation is at least MONO_SHARE of that of all channels, for the range of fp16 and int8.
+export function statistics(mix) {
   const length = mix[0].length;
   const mono = (i) => mix.reduce((sum, channel) => sum + channel[i], 0) / mix.length;
   let sum = 0;
   for (let i = 0; i < length; i++) sum += mono(i);
   const mean = sum / length;
   let squares = 0;
-  for (let i = 0; i < length; i++) squares += (mono(i) - mean) ** 2;
+  let apart = 0;
+  for (let i = 0; i < length; i++) {
+    const middle = mono(i);
+    squares += (middle - mean) ** 2;
+    apart += mix.reduce((sum, channel) => sum + (channel[i] - middle) ** 2, 0) / mix.length;
+  }
+  squares = Math.max(squares, MONO_SHARE ** 2 * (squares + apart));
   return { mean, std: length > 1 ? Math.sqrt(squares / (length - 1)) : 0 };
 }

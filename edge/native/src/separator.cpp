@@ -23,6 +23,7 @@ class RunningStatistics : public Statistics {
   void forget() {
     if (count <= most_) return;
     squares_ *= most_ / count;
+    apart_ *= most_ / count;
     count = most_;
   }
 
@@ -279,11 +280,8 @@ class LowLatencySeparator : public Separator {
   bool separate() {
     ++counters_.hops;
     for (size_t c = 0; c < channels_; ++c) repair(newest(c), hop_);
-    statistics_.update(fill_, [&](size_t i) {  // not the zeros of a flush
-      double sum = 0;
-      for (size_t c = 0; c < channels_; ++c) sum += double{newest(c)[i]};
-      return sum / static_cast<double>(channels_);
-    });
+    // not the zeros of a flush
+    statistics_.update(channels_, fill_, [&](size_t c, size_t i) { return newest(c)[i]; });
     statistics_.forget();
     if (is_silent(channels_, segment_, [&](size_t c, size_t i) { return audio_[c][i]; })) return false;
     const float scale = static_cast<float>(statistics_.deviation() + 1e-8);  // the graph takes the mean away

@@ -136,15 +136,24 @@ class Separator(
     }
 }
 
-/** Mean and unbiased standard deviation of the mono mix, updated block by block (Chan et al. 1979). */
+/**
+ * Mean and unbiased standard deviation of the mono mix, updated block by block (Chan et al. 1979). Where the channels
+ * nearly cancel in it (karaoke tracks, a channel turned around) the deviation is at least [MONO_SHARE] of that of all
+ * channels: over a deviation near 0 the audio would leave the range of fp16 and int8.
+ */
 class Statistics : AudioSink {
     private var count = 0L
     private var squares = 0.0
+    private var apart = 0.0
     var mean = 0.0
         private set
 
     /** 0 for fewer than two samples. */
-    val std: Double get() = if (count > 1) sqrt(squares / (count - 1)) else 0.0
+    val std: Double
+        get() {
+            val least = max(squares, MONO_SHARE * MONO_SHARE * (squares + apart))
+            return if (count > 1) sqrt(least / (count - 1)) else 0.0
+        }
 
     override fun write(audio: Array<FloatArray>, count: Int) {
         if (count == 0) return
@@ -157,11 +166,21 @@ class Statistics : AudioSink {
         for (i in 0 until count) total += mono(i)
         val blockMean = total / count
         var deviation = 0.0
-        for (i in 0 until count) deviation += (mono(i) - blockMean).let { it * it }
+        var differences = 0.0
+        for (i in 0 until count) {
+            val middle = mono(i)
+            deviation += (middle - blockMean).let { it * it }
+            for (channel in audio) differences += (channel[i] - middle).let { it * it }
+        }
         val shift = blockMean - mean
         val all = this.count + count
         squares += deviation + shift * shift * this.count.toDouble() * count / all
+        apart += differences / audio.size
         mean += shift * count / all
         this.count = all
+    }
+
+    private companion object {
+        const val MONO_SHARE = 0.3 // of the deviation of all channels that the mono mix keeps in nearly all music
     }
 }

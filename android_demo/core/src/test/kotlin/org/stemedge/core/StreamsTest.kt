@@ -107,6 +107,15 @@ class StreamsTest {
     }
 
     @Test
+    fun channelsThatCancelKeepADeviation() {
+        val left = noise(1, 20_000)[0]
+        val statistics = Statistics()
+        feed(arrayOf(left, FloatArray(left.size) { -left[it] }), 5000, 4, statistics::write)
+        val all = sqrt(left.sumOf { it.toDouble() * it } / (left.size - 1))
+        assertEquals(0.3 * all, statistics.std, 1e-9)
+    }
+
+    @Test
     fun quantilesAreLinearBetweenNeighbours() {
         val values = listOf(1.0, 2.0, 4.0, 8.0)
         assertEquals(3.0, quantile(values, 0.5), 1e-12)
