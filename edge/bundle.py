@@ -228,10 +228,12 @@ def _open_zip(path: Path) -> Bundle:
 def _reading(bundle: Path, what: str) -> Iterator[None]:
     try:
         yield
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
-        raise InputError(f"{bundle}: {what} is damaged ({error}); copy it again") from error
+    except (EdgeError, MemoryError):
+        raise
     except OSError as error:
         raise EdgeError(f"{bundle}: cannot read {what}: {error.strerror or error}") from error
+    except Exception as error:  # foreign bytes fail in as many ways as zipfile and its decompressors have lines
+        raise InputError(f"{bundle}: {what} is damaged ({error}); copy it again") from error
 
 
 def _write_file(file: Path, content: bytes | Path) -> FileRecord:

@@ -1,7 +1,9 @@
 """The fuzzers' targets on their seeds and on damaged ones: what a reader cannot read, it says in its own words."""
 
+import io
 import random
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,26 @@ def damaged(seed: bytes, rng: random.Random) -> bytes:
         if not data:
             return b""
     return bytes(data)
+
+
+def _zip_with_a_name_that_is_no_text() -> bytes:
+    with zipfile.ZipFile(buffer := io.BytesIO(), "w") as archive:
+        archive.writestr("né.json", "{}")
+    return buffer.getvalue().replace("é".encode(), b"\xb5\xb5")
+
+
+# found by the fuzzers
+FOUND = [
+    ("bundle", _zip_with_a_name_that_is_no_text()),
+    ("checkpoint", b"\x80\x04\x8e" + (1 << 62).to_bytes(8, "little")),  # bytes of any length that a pickle claims
+    ("checkpoint", b"\x80\x04\x8d" + (1 << 62).to_bytes(8, "little")),  # text
+    ("checkpoint", b"\x80\x04\x95" + (1 << 62).to_bytes(8, "little")),  # a frame
+]
+
+
+@pytest.mark.parametrize(("name", "data"), FOUND)
+def test_what_was_found_stays_mended(name, data):
+    TARGETS[name].run(data)
 
 
 @pytest.mark.parametrize("name", TARGETS)

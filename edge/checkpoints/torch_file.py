@@ -113,6 +113,16 @@ class _PlainUnpickler(pickle._Unpickler):  # the one in Python: the one in C all
     read: Callable[[int], bytes]
     dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)
 
+    def __init__(self, file: Any, **options: Any):
+        super().__init__(file, **options)
+
+        def read(size: int) -> bytes:
+            if size > self.total:  # Python would allocate any length that a pickle claims
+                raise pickle.UnpicklingError("a value is longer than the file")
+            return file.read(size)
+
+        self._file_read = read
+
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}"
         if full in _BUILT:
@@ -136,10 +146,7 @@ class _PlainUnpickler(pickle._Unpickler):  # the one in Python: the one in C all
         self.append(self.persistent_load(identity))
 
     def load_bytearray8(self) -> None:
-        size = int.from_bytes(self.read(8), "little")
-        if size > self.total:  # Python would allocate any length given
-            raise pickle.UnpicklingError("a byte array is longer than the file")
-        self.append(bytearray(self.read(size)))
+        self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
 
     dispatch[pickle.BUILD[0]] = load_build
     dispatch[pickle.BINPERSID[0]] = load_binpersid
