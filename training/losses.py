@@ -5,6 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from edge.training.pesq_loss import pesq_disturbance
+
+PESQ_WEIGHT = 0.3  # a tenth of a MOS is then worth a quarter of a decibel
+
 
 def sdr(estimate: Tensor, reference: Tensor, eps: float = 1e-8) -> Tensor:
     """Signal-to-distortion ratio in dB over the last dimension(s) given: inputs (..., N) -> (...).
@@ -30,21 +34,23 @@ def stft_loss(
     power: float = 0.3,
     phase: float = 0.0,
     removed: float = 0.0,
+    given: Tensor | None = None,
 ) -> Tensor:
     """Multi-resolution loss on compressed spectra, mean over sizes: (B, N) pairs -> scalar.
 
     |X|^power weighs quiet parts nearer to how they are heard; `phase` adds that much of the distance between the
     complex spectra compressed in the same way (Braun & Tashev 2021), `removed` that much of the magnitude that the
-    estimate lacks.
+    estimate lacks and the input `given` had: a band that was lost is not taken away.
     """
     total = estimate.new_zeros(())
     for size in sizes:
         with torch.no_grad():
             y_real, y_imag, y = _compressed(reference, size, power)
+            had = y if given is None else torch.minimum(y, _compressed(given, size, power)[2])
         x_real, x_imag, x = _compressed(estimate, size, power)
         total = total + (x - y).abs().mean()
         if removed:
-            total = total + removed * (y - x).clamp_min(0).mean()
+            total = total + removed * (had - x).clamp_min(0).mean()
         if phase:
             total = total + phase * ((x_real - y_real).abs() + (x_imag - y_imag).abs()).mean()
     return total / len(sizes)
@@ -62,7 +68,7 @@ def _compressed(audio: Tensor, size: int, power: float) -> tuple[Tensor, Tensor,
 
 
 def enhancer_loss(estimate: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
-    """Negative SNR, soft-limited at 30 dB, plus spectra at one of three sizes, at a common level: (B, N) -> scalar.
+    """Negative SNR, soft-limited at 30 dB, spectra at one of three sizes, PESQ, at a common level: (B, N) -> scalar.
 
     The SNR counts less where the input's is low: a far voice in a room is no waveform to be had, and the SNR is then
     best where the voice is gone. So it does where the input's is high: what such a voice lacks is a lost band, whose
@@ -76,8 +82,9 @@ def enhancer_loss(estimate: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
     given = sdr(noisy, clean)
     weight = torch.minimum((given + 10) / 15, (24 - given) / 10).clamp(0.1, 1)
     size = (256, 512, 1024)[int(torch.randint(3, ()))]  # one resolution a step: all of them cost a third of it
-    spectra = stft_loss(estimate, clean, (size,), phase=0.3, removed=0.5)
-    return -(weight * snr).mean() / 10 + 2 * spectra
+    spectra = stft_loss(estimate, clean, (size,), phase=0.3, removed=0.5, given=noisy)
+    disturbance = pesq_disturbance(estimate, clean) * (power > 1e-3)  # there is no score of a silent reference
+    return -(weight * snr).mean() / 10 + 2 * spectra + PESQ_WEIGHT * disturbance.mean()
 
 
 def separation_loss(estimate: Tensor, stems: Tensor) -> Tensor:

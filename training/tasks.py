@@ -17,6 +17,7 @@ from edge.models.htdemucs import HTDEMUCS_MINI, HTDemucs
 from edge.training.loop import Task
 from edge.training.losses import enhancer_loss, sdr, separation_loss, si_sdr, stft_loss
 from edge.training.mixing import SongMixer, SpeechMixer
+from edge.training.pesq_loss import pesq_mos
 from edge.training.rooms import load_rooms
 from edge.training.shards import read_manifest
 from edge.training.speech_mixing import SpeechBatches
@@ -88,6 +89,7 @@ def enhancer_task(
                 metrics[f"{name}si_sdr_gain_db"] = (si_sdr(enhanced, clean) - si_sdr(noisy, clean)).mean().item()
                 before, after = (stft_loss(x, clean, (512,)).item() for x in (noisy, enhanced))
                 metrics[f"{name}spectral_gain"] = 1 - after / before
+                metrics[f"{name}pesq"] = pesq_mos(enhanced, clean).mean().item()
         given, wide = (np.stack(part) for part in zip(*narrow, strict=True))
         enhanced = cast(Enhancer, model).enhance(torch.from_numpy(given).to(device)).cpu().numpy()
         before, after = (np.mean([*map(log_spectral_distance, wide, x)]) for x in (given, enhanced))
