@@ -66,6 +66,19 @@ def test_band_limited_clips_have_no_upper_band_and_silence_is_silent(folders, tm
     assert level == pytest.approx(-45, abs=0.1) and not alone.clean.any()
 
 
+def test_levels_are_those_of_the_loudest_sample_and_clean_voices_have_no_noise(folders, tmp_path):
+    corpus = sets.from_folders(folders / "clean", folders / "noise")
+    for number, clip in enumerate(sets.clips(corpus, ["levels"], 6, 3, tmp_path)):
+        assert clip.group == f"{sets.LEVELS_DBFS[number]} dBFS"
+        assert 20 * np.log10(max(np.abs(clip.noisy).max(), np.abs(clip.clean).max())) == pytest.approx(
+            sets.LEVELS_DBFS[number], abs=0.01
+        )
+        noise = clip.noisy - clip.clean
+        assert 10 * np.log10(np.mean(clip.clean**2) / np.mean(noise**2)) == pytest.approx(10, abs=0.1)
+    [clean] = sets.clips(corpus, ["clean"], 1, 3, tmp_path)
+    assert np.array_equal(clean.noisy, clean.clean)
+
+
 def test_pairs_must_match(folders, tmp_path):
     (clip,) = sets.pairs(folders / "noisy", folders / "clean")
     assert clip.name == "b_1" and len(clip.noisy) == len(clip.clean) == 32000

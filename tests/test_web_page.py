@@ -26,6 +26,7 @@ from edge.serve.site import write_site
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 
+
 class Handler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *arguments: object) -> None:
         """Nothing."""

@@ -68,6 +68,17 @@ PEERS = (
         note="its graph keeps the GRU state inside: timed on whole recordings, not hop by hop",
     ),
     Peer(
+        "hush",
+        "Hush",
+        "enhance",
+        "hush",
+        ("livekit-plugins-hush",),
+        _RUNTIME,
+        "enhancers.py:Hush",
+        "Apache-2.0",
+        note="after DeepFilterNet3, 16 kHz",
+    ),
+    Peer(
         "rnnoise",
         "RNNoise",
         "enhance",

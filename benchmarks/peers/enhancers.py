@@ -6,9 +6,12 @@ Each streams hop by hop as it would live, raw: its delay is measured and compens
 from __future__ import annotations
 
 import ctypes
+import importlib
 import importlib.metadata
 import importlib.util
 import os
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +146,27 @@ class Nsnet2(Streamed):
         for k, part in enumerate(parts):
             out[160 * k : 160 * k + 320] += part
         return out[160 : 160 + audio.shape[1]].astype(np.float32)[None, None]
+
+
+class Hush(Streamed):
+    """The package's own session, frame by frame; its plug-in around it wants a whole agent framework."""
+
+    hop, package = 160, "livekit-plugins-hush"
+
+    def __init__(self, threads: int):  # the package gives each graph one thread
+        folder = folder_of("livekit") / "plugins" / "hush"
+        package = types.ModuleType("hush")
+        package.__path__ = [str(folder)]
+        sys.modules["hush"] = package
+        module = importlib.import_module("hush._hush_model")
+        self.size_bytes = sum(path.stat().st_size for path in folder.glob("models/*.onnx"))
+        self._session = module.HushSession(module.HushModel())
+
+    def reset(self) -> None:
+        self._session.reset_state()
+
+    def step(self, frame: np.ndarray) -> np.ndarray:
+        return np.array(self._session.process_frame(frame.astype(np.float32)), np.float32).reshape(-1)
 
 
 class DeepFilterNet3(Streamed):

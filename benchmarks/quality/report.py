@@ -16,6 +16,8 @@ DESCRIPTIONS = {
     "band-limited": "low-passed at 4 kHz; LSD is the log-spectral distance above 4 kHz, less is better",
     "silence": "level left in digital silence after noisy speech, less is better",
     "noise alone": "level left of noise at -45 dBFS without speech, less is better",
+    "clean": "voices without noise: what a system does to them",
+    "levels": "noise at 10 dB SNR, the loudest sample at -10 to -60 dBFS",
     "pairs": "the given pairs",
     "accompaniment": "drums, bass and other together",
 }

@@ -23,7 +23,8 @@ from edge.training.speech import AUDIO
 SNRS_DB = (-5, 0, 5, 10, 15, 20)
 SECONDS = 5.0
 LONGEST = 10.0  # seconds of a user's file that are used
-CONDITIONS = ("noise", "babble", "reverb", "noise+reverb", "band-limited", "silence", "noise alone")
+LEVELS_DBFS = (-10, -20, -30, -40, -50, -60)  # peaks
+CONDITIONS = ("noise", "babble", "reverb", "noise+reverb", "band-limited", "silence", "noise alone", "clean", "levels")
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,10 @@ def _clip(corpus: Corpus, condition: str, number: int, rng: np.random.Generator,
         clean = np.zeros(len(noisy))
     peak = max(np.abs(noisy).max(), np.abs(clean).max(), 1e-9)
     gain = min(1.0, 0.99 / peak)
+    if condition == "levels":
+        level = LEVELS_DBFS[number % len(LEVELS_DBFS)]
+        noisy, group = noisy + mix_at_snr(noisy, corpus.noise(rng, len(noisy)), 10), f"{level} dBFS"
+        gain = 10 ** (level / 20) / max(np.abs(noisy).max(), np.abs(clean).max(), 1e-9)
     name = f"{condition.replace('+', '-').replace(' ', '-')}-{number:03d}"
     return Clip(name, condition, group, (noisy * gain).astype(np.float32), (clean * gain).astype(np.float32), skip)
 
