@@ -54,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     again.add_argument("--minutes", type=positive_float, required=True, help="training time, all resumptions together")
     again.add_argument("--resume", action="store_true", help="go on with the run in --out")
     again.add_argument("--checkpoint", type=Path, help="the unpruned weights (default: the shipped ones)")
+    again.add_argument("--start", type=Path, metavar="CHECKPOINT", help="pruned weights to begin a new run with")
     again.add_argument("--threads", type=positive_int)
     again.add_argument("--batch", type=positive_int, help="examples a step")
     again.add_argument("--seconds", type=positive_float, help="length of an example")
@@ -130,8 +131,9 @@ def _recover(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     model = load_model(args.model, [args.checkpoint] if args.checkpoint else [])
     saved = args.out / f"{args.model}.safetensors"
-    # a resumed run keeps its widths, whatever the unpruned network has learned since
-    small = load_checkpoint(saved) if args.resume else prune(model.network, args.prune).model
+    # a run that goes on keeps its widths, whatever the unpruned network has learned since
+    before = saved if args.resume else args.start
+    small = load_checkpoint(before) if before else prune(model.network, args.prune).model
     notes = {"training_data": model.training_data, "weights_license": model.weights_license}
     run = {"seed": args.seed, "batch": args.batch, "seconds": args.seconds, "out": args.out, "resume": args.resume}
     recover(small, model.network, args.data, args.minutes, args.prune, notes=notes, **run)
