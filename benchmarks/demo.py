@@ -127,7 +127,7 @@ def _row(stage: str, format: str, manifest: Manifest, quality: float, speed: Res
     return GraphRow(
         stage,
         format,
-        manifest.precision,
+        graph.made_in(),
         compression.prune_ratio,
         int(compression.parameters.after),
         int(compression.macs_per_second.after),

@@ -50,12 +50,12 @@ if TYPE_CHECKING:
     from edge.models.htdemucs import HTDemucsConfig
 
 NAME = "python -m edge.benchmarks.htdemucs"
-VARIANTS = [(0.0, "fp32"), (0.5, "fp32"), (0.5, "int8")]  # prune ratio, precision
+VARIANTS = [(0.0, "fp32"), (0.5, "fp32"), (0.5, "auto")]  # prune ratio, precision
 PACKAGE = "demucs package, PyTorch"
 
 
 def export(folder: Path, config: HTDemucsConfig, cpu: str) -> list[Bundle]:
-    """The bundles: unpruned, pruned by half, and that in int8 as it pays on `cpu`; seeded random weights."""
+    """The bundles: unpruned, pruned by half, and that in the precision that pays on `cpu`; seeded random weights."""
     import torch
 
     from edge.benchmarks.compression.sweep import export_once

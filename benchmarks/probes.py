@@ -32,9 +32,10 @@ from edge.bundle import (
     write_bundle,
 )
 from edge.compression.int8 import KINDS, PlannedLayer, require_all, weighted_layers
+from edge.compression.precisions import layer_format, precision_named
 from edge.compression.ranges import calibrated_ranges
 from edge.console import enter_workbench, run_command
-from edge.export.pipeline import GOLDEN_MIN_DB, tool_versions
+from edge.export.pipeline import tool_versions
 from edge.export.to_executorch import to_executorch
 from edge.export.to_onnx import to_onnx
 from edge.interface import enhancement_interface
@@ -118,12 +119,12 @@ def _write_bundle(probe: Probe, folder: Path) -> None:
     records, data = {}, {}
     for target, graph in built.items():
         layers = require_all(plan, graph.achieved, _FILES[target])
-        size = sum(layer.weights * (4 if layer.precision == "fp32" else 1) for layer in plan)
-        records[target] = GraphRecord(_FILES[target], len(graph.data), size, graph.ops, layers)
+        size = round(sum(layer.weights * layer_format(layer.precision).bytes for layer in plan))
+        records[target] = GraphRecord(_FILES[target], probe.precision, len(graph.data), size, graph.ops, layers)
         data[_FILES[target]] = graph.data
-    stride = max(1, hop // 512)
+    stride, least = max(1, hop // 512), precision_named(probe.precision).golden_min_db
     outputs = {
-        t: GoldenOutput(f"golden/{t}.f32", (len(audio[::stride]),), GOLDEN_MIN_DB[probe.precision]) for t in built
+        t: GoldenOutput(f"golden/{t}.f32", (len(audio[::stride]),), least) for t in built
     }
     rate = probe.macs * RATE / hop
     interface = enhancement_interface(RATE, hop, source="probe")

@@ -12,7 +12,7 @@ def rows(report: DemoReport) -> list[list[str]]:
     """Header and cells: one row a measure and model, columns unprocessed, before and after by format."""
     columns = list(dict.fromkeys((row.stage, row.format) for model in report.models for row in model.rows))
     header = ["model", "measure", "unprocessed"]
-    header += [f"{stage}, {_label(report, stage)}, {format}" for stage, format in columns]
+    header += [f"{stage}, {_label(report, stage, format)}, {format}" for stage, format in columns]
     table = [header]
     for model in report.models:
         graphs = {(row.stage, row.format): row for row in model.rows}
@@ -38,9 +38,11 @@ _MEASURES = [
 ]
 
 
-def _label(report: DemoReport, stage: str) -> str:
-    row: GraphRow = next(row for model in report.models for row in model.rows if row.stage == stage)
-    return f"{row.precision} pruned {row.prune_ratio:g}" if row.prune_ratio else row.precision
+def _label(report: DemoReport, stage: str, format: str) -> str:
+    """Of a column: each model may have another precision there."""
+    found: list[GraphRow] = [r for m in report.models for r in m.rows if (r.stage, r.format) == (stage, format)]
+    precision = " or ".join(dict.fromkeys(row.precision for row in found))
+    return f"{precision} pruned {found[0].prune_ratio:g}" if found[0].prune_ratio else precision
 
 
 def text(report: DemoReport) -> str:

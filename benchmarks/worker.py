@@ -162,7 +162,7 @@ def describe(bundle: Bundle, backend: str) -> dict[str, Any]:
     return {
         "name": manifest.name,
         "task": manifest.task,
-        "precision": manifest.precision,
+        "precision": graph.made_in(),
         "prune_ratio": manifest.compression.prune_ratio,
         "sample_rate": manifest.sample_rate,
         "hop_seconds": hop_seconds,

@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from edge.compression.int8 import PlannedLayer
+from edge.compression.precisions import layer_format
 from edge.models.architectures import architecture_of
 from edge.models.bag import members
 
@@ -52,7 +53,7 @@ def _macs_per_second(model: nn.Module, segment: int | None) -> Macs:
 
 
 def weight_bytes(module: nn.Module, plan: list[PlannedLayer]) -> int:
-    """Bytes of a lowered module's learned weights under `plan`: int8 weights with a float scale an output channel.
+    """Bytes of a lowered module's learned weights under `plan`, in its layers' formats.
 
     The STFT's tables, norm-statistics forms and positional tables are constants of the method and not counted.
     """
@@ -61,7 +62,7 @@ def weight_bytes(module: nn.Module, plan: list[PlannedLayer]) -> int:
         weighted = module.get_submodule(layer.name)
         if layer.reason in _CONSTANT:
             total -= sum(p.nbytes for p in weighted.parameters())
-        elif layer.precision.startswith("int8"):
+        elif (stored := layer_format(layer.precision)).scaled:
             outputs = weighted.weight.shape[1 if layer.kind == "conv_transpose" else 0]
-            total -= 3 * layer.weights - 4 * outputs
-    return total
+            total -= (4 - stored.bytes) * layer.weights - 4 * outputs
+    return round(total)

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from edge.backends import Backend
 from edge.bundle import LayerRecord
+from edge.compression.processors import NEVER, Processor
 from edge.compression.ranges import Range, calibrated_ranges
 from edge.errors import EdgeError, InputError
 
@@ -29,38 +31,8 @@ KINDS: dict[type[nn.Module], tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class Exchange:
-    """When int8 arithmetic pays: products saved against the cost of getting into int8 and out again.
-
-    A layer of M multiply-accumulates whose input and output have E elements computes in int8 where
-    M > elements * E + overhead. Measured; see docs/compression.md.
-    """
-
-    elements: float
-    overhead: float
-
-
-NEVER = Exchange(float("inf"), 0)
-# by runtime, processor and kind of layer
-EXCHANGES: dict[tuple[str, str, str], Exchange] = {
-    ("onnx", "arm64", "linear"): Exchange(24, 40_000),
-    ("onnx", "arm64", "conv"): Exchange(24, 40_000),
-    ("onnx", "arm64", "conv_transpose"): NEVER,
-    ("onnx", "x86", "linear"): NEVER,
-    ("onnx", "x86", "conv"): NEVER,
-    ("onnx", "x86", "conv_transpose"): NEVER,
-    ("executorch", "arm64", "linear"): Exchange(0, 20_000),
-    ("executorch", "arm64", "conv"): Exchange(0, 0),
-    ("executorch", "arm64", "conv_transpose"): Exchange(0, 0),
-    ("executorch", "x86", "linear"): Exchange(0, 0),
-    ("executorch", "x86", "conv"): Exchange(40, 0),
-    ("executorch", "x86", "conv_transpose"): Exchange(40, 0),
-}
-CPUS = ("arm64", "x86")
 RANGE_SNR_DB = 14.5
 WIDE_RANGE = "no single int8 scale holds the range of its input or its output"
-HALF = "fp16 arithmetic costs less than int8 and the way into it and back"
 IN_FLOAT = "computes in fp32: int8 would cost more than it saves"
 
 
@@ -92,50 +64,47 @@ def float_precision(layer: nn.Module) -> str:
     return "fp16" if layer.weight.dtype == torch.float16 else "fp32"
 
 
-def plan_precision(
+def marked_float(layer: nn.Module) -> tuple[str, str]:
+    """Why a lowered layer stays float, and why it computes in float where its weights can be stored as int8."""
+    keep, compute = (str(getattr(layer, mark, "")) for mark in ("keep_float", "compute_float"))
+    return keep, compute
+
+
+def plan(
     module: nn.Module,
-    precision: str,
-    backend: str,
-    cpu: str,
+    backend: Backend,
+    processor: Processor,
     example: tuple[torch.Tensor, ...],
     calibration: Sequence[tuple[torch.Tensor, ...]] = (),
 ) -> list[PlannedLayer]:
-    """The policy applied to a lowered module.
+    """The policy applied to a lowered module; see compression.precisions.Precision.
 
-    precision: "fp32" or "int8". backend: "onnx" or "executorch". cpu: "arm64" or "x86", what the graph is for.
-    example: inputs of the module, for the shapes. calibration: inputs of the module, for the ranges of static int8;
-    without them no layer gets ranges or is exempted for them.
+    Without calibration no layer gets ranges or is exempted for them.
     """
-    if cpu not in CPUS:
-        raise InputError(f"unknown target {cpu!r}; known: {', '.join(CPUS)}")
-    work = _layer_work(module, example) if precision == "int8" else {}
-    plan = []
+    work = _layer_work(module, example)
+    planned = []
     for name, layer in weighted_layers(module):
         kind, asked = KINDS[type(layer)]
-        reason, in_float = (str(getattr(layer, mark, "")) for mark in ("keep_float", "compute_float"))
-        if precision == "fp32":
-            asked, reason = "fp32", ""
-        elif float_precision(layer) == "fp16":
-            asked, reason = "fp16", reason or HALF
-        elif reason:
+        reason, in_float = marked_float(layer)
+        if reason:
             asked = "fp32"
-        elif backend == "onnx" and in_float:
+        elif backend.stores_int8 and in_float:
             asked, reason = "int8-weights", in_float
         else:
-            exchange, (macs, elements) = EXCHANGES[backend, cpu, kind], work[name]
-            if not macs > exchange.elements * elements + exchange.overhead:
+            pays, (macs, elements) = processor.int8.get((backend.name, kind), NEVER), work[name]
+            if not macs > pays.elements * elements + pays.overhead:
                 asked, reason = _float_instead(backend), IN_FLOAT
-        plan.append(PlannedLayer(name, kind, asked, reason, layer.weight.numel()))
-    return _with_ranges(module, plan, calibration, backend) if calibration else plan
+        planned.append(PlannedLayer(name, kind, asked, reason, layer.weight.numel()))
+    return _with_ranges(module, planned, calibration, backend) if calibration else planned
 
 
-def _float_instead(backend: str) -> str:
-    """What a layer becomes that does not compute in int8: ONNX graphs can hold its weights as int8 all the same."""
-    return "int8-weights" if backend == "onnx" else "fp32"
+def _float_instead(backend: Backend) -> str:
+    """What a layer becomes that does not compute in int8: some graphs can hold its weights as int8 all the same."""
+    return "int8-weights" if backend.stores_int8 else "fp32"
 
 
 def _with_ranges(
-    module: nn.Module, plan: list[PlannedLayer], calibration: Sequence[tuple[torch.Tensor, ...]], backend: str
+    module: nn.Module, plan: list[PlannedLayer], calibration: Sequence[tuple[torch.Tensor, ...]], backend: Backend
 ) -> list[PlannedLayer]:
     """`plan` with the ranges of static int8, and without it where one scale cannot hold the input or the output: where
     the rounding lies less than RANGE_SNR_DB below it. Such layers store their weights as int8 and compute in fp32

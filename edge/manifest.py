@@ -17,7 +17,7 @@ from edge.errors import InputError
 from edge.interface import Interface, check_interface, need
 
 FORMAT_VERSION = "1.0"
-PRECISIONS = ("fp32", "int8")
+MIXED = "mixed"  # a bundle whose graphs are of several precisions
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,12 @@ class LayerRecord:
 
 @dataclass(frozen=True)
 class GraphRecord:
-    """One graph file. `bytes` is filled in by `write_bundle`; `ops` counts the graph's nodes by type; `delegated_macs`
-    is the share of multiply-accumulates in XNNPACK's kernels (ExecuTorch; null for ONNX); `least_runtime` is the first
-    release of its runtime that reads the file."""
+    """One graph file. `precision` is what it was made in; `bytes` is filled in by `write_bundle`; `ops` counts the
+    graph's nodes by type; `delegated_macs` is the share of multiply-accumulates in XNNPACK's kernels (ExecuTorch; null
+    for ONNX); `least_runtime` is the first release of its runtime that reads the file."""
 
     file: str
+    precision: str = ""
     bytes: int = 0
     weight_bytes: int = 0
     ops: dict[str, int] = field(default_factory=dict)
@@ -48,6 +49,11 @@ class GraphRecord:
     def half(self) -> bool:
         """Whether the graph computes in fp16, which not every processor does."""
         return any(layer.precision == "fp16" for layer in self.layers)
+
+    def made_in(self) -> str:
+        """`precision`; of a bundle that does not tell, as older ones, what its layers tell."""
+        found = {layer.precision.split("-")[0] for layer in self.layers} - {"fp32"}
+        return self.precision or ("fp16" if self.half else min(found, default="fp32"))
 
     def int8_layers(self) -> int:
         return sum(layer.precision.startswith("int8") for layer in self.layers)
@@ -209,7 +215,8 @@ def safe_relative(path: str) -> bool:
 
 def check_manifest(m: Manifest) -> None:
     """Raise InputError, naming the key, where the records of `m` cannot describe a bundle."""
-    need(m.precision in PRECISIONS, f"precision is {m.precision!r}, not one of {', '.join(PRECISIONS)}")
+    name = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", m.precision)
+    need(name is not None, f"precision {m.precision!r} must be letters, digits, -, . and _")
     need(len(m.graphs) > 0, "graphs is empty")
     need(m.golden.stride > 0, "golden stride must be positive")
     for format in [*m.graphs, *m.golden.outputs]:

@@ -1,6 +1,6 @@
 """MODEL_CARD.md of a bundle: the manifest's record in words and one table."""
 
-from edge.bundle import BeforeAfter, Manifest
+from edge.bundle import BeforeAfter, GraphRecord, Manifest
 
 RUNTIMES = {"onnx": "ONNX Runtime", "executorch": "ExecuTorch"}
 
@@ -19,15 +19,15 @@ def model_card(manifest: Manifest) -> str:
     table = "\n".join(f"| {name} | {before} | {after} |" for name, before, after in rows)
     graphs = "\n".join(
         f"- `{graph.file}`: {graph.bytes / 1e6:.2f} MB, "
-        f"{'fp16' if graph.half else f'{graph.int8_layers()} of {len(graph.layers)} layers int8'}, "
+        f"{_precision(graph)}, "
         f"{m.parity.get(target, 0):.1f} dB SNR against the torch network"
-        f"{f'; {RUNTIMES[target]} {graph.least_runtime} or newer' if graph.least_runtime else ''}"
+        f"{f'; {RUNTIMES.get(target, target)} {graph.least_runtime} or newer' if graph.least_runtime else ''}"
         for target, graph in m.graphs.items()
     )
     return f"""# {m.name}
 
 {"Music separation into " + ", ".join(m.sources) if m.task == "separate" else "Causal speech enhancement"} at \
-{m.sample_rate} Hz; pruned by {m.compression.prune_ratio:g}, {m.precision}.
+{m.sample_rate} Hz; pruned by {m.compression.prune_ratio:g}.
 
 | | before compression | after |
 |---|---|---|
@@ -68,8 +68,13 @@ def _untrained(m: Manifest) -> str:
     return "- The pruned weights were not trained on after pruning: they want training\n"
 
 
+def _precision(graph: GraphRecord) -> str:
+    part = f" in {graph.int8_layers()} of {len(graph.layers)} layers" if graph.int8_layers() else ""
+    return f"{graph.made_in()}{part}"
+
+
 def _int8(m: Manifest) -> str:
-    told = f"- int8 was chosen layer by layer for {m.compression.cpu}\n" if m.compression.cpu else ""
+    told = f"- Precision was chosen layer by layer for {m.compression.cpu}\n" if m.compression.cpu else ""
     c = m.compression.calibration
     if c:
         told += f"- Calibrated on {c['segments']} segments of {c['segment_seconds']:g} s (seed {c['seed']}) of "

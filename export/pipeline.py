@@ -24,9 +24,10 @@ from edge.bundle import (
 )
 from edge.checkpoints import checkpoint_metadata, load_checkpoint
 from edge.compression.cost import macs_per_second, parameters
-from edge.compression.int8 import CPUS
+from edge.compression.precisions import AUTO, layer_format, precision_named
+from edge.compression.processors import processor_named
 from edge.compression.prune import check_ratio, prune
-from edge.errors import EdgeError, InputError
+from edge.errors import EdgeError
 from edge.export.agreement import measure_agreement, read_recording
 from edge.export.architectures import interface_of
 from edge.export.card import model_card
@@ -34,13 +35,12 @@ from edge.export.graph import BuiltGraph, build_graph, check_formats
 from edge.export.onnx_versions import with_properties
 from edge.export.quality import measure_quality
 from edge.export.recordings import calibration_audio, calibration_record, golden_audio, parity_audio
+from edge.manifest import MIXED
 from edge.models.architectures import architecture_of
 from edge.runtime.golden import golden_output
 from edge.runtime.graphs import Graph, LoadedGraph, load_file
 from edge.zoo import Model, load_model, recovered_weights
 
-MIN_PARITY_DB = {"fp32": 60.0, "int8": 8.0}  # int8 is lossy by nature: below this a graph is broken, not rounded
-GOLDEN_MIN_DB = {"fp32": 60.0, "int8": 25.0}  # other processors round otherwise, more so in int8
 _GOLDEN_STRIDE = 61
 _TOOLS = ("torch", "executorch", "torchao", "onnx", "onnxruntime", "torch-pruning", "stem-edge")
 
@@ -53,13 +53,14 @@ Recover = Callable[[torch.nn.Module, torch.nn.Module, float, int], dict[str, Any
 class ExportOptions:
     """What `edge-export` is asked for.
 
-    segment: seconds (separators; None: the checkpoint's own). cpu: "arm64" or "x86", what int8 is chosen for.
+    precision: a registered one, or "auto": of each graph what pays on `cpu`, the processor that the bundle is for.
+    segment: seconds (separators; None: the checkpoint's own).
     recover: training after pruning, see edge.training.recover. audio: a recording of the user's, on which the
     compressed network is compared with the unpruned one.
     """
 
     prune: float = 0.0
-    precision: str = "int8"
+    precision: str = AUTO
     cpu: str = "arm64"
     formats: tuple[str, ...] = ("onnx", "executorch")
     segment: float | None = None
@@ -80,10 +81,9 @@ def export_model(
 def check_options(options: ExportOptions) -> None:
     """Raises InputError for options that contradict each other or lie outside their ranges."""
     check_formats(options.formats)
-    if options.precision not in MIN_PARITY_DB:
-        raise InputError(f"unknown precision {options.precision!r}; known: fp32, int8")
-    if options.cpu not in CPUS:
-        raise InputError(f"unknown target {options.cpu!r}; known: {', '.join(CPUS)}")
+    if options.precision != AUTO:
+        precision_named(options.precision)
+    processor_named(options.cpu)
     check_ratio(options.prune)
 
 
@@ -106,30 +106,31 @@ def export_network(model: Model, options: ExportOptions, output: Path, progress:
         graphs[target] = build_graph(
             small,
             interface,
-            target,  # type: ignore[arg-type]
+            target,
             options.precision,
             calibration,
             options.cpu,
         )
     if "onnx" in graphs:
-        about = _properties(name, interface, options.precision)
+        about = _properties(name, interface, graphs["onnx"].record.precision)
         graphs["onnx"] = replace(graphs["onnx"], data=with_properties(graphs["onnx"].data, about))
     with tempfile.TemporaryDirectory() as folder:
         runs = _loaded(name, Path(folder), interface, graphs)
         progress(f"{name}: check against torch")
-        parity = _parity(name, small, interface, runs, MIN_PARITY_DB[options.precision])
+        parity = _parity(name, small, interface, graphs, runs)
         progress(f"{name}: measure quality")
         quality = measure_quality(model, interface, runs)
         agreement = None
         if options.audio is not None:
             progress(f"{name}: compare on {options.audio.name}")
             agreement = measure_agreement(options.audio, network, interface, runs)
-        golden, files = _golden(interface, runs, options)
-    records = {target: graph.record for target, graph in graphs.items()}
+        records = {target: graph.record for target, graph in graphs.items()}
+        golden, files = _golden(interface, records, runs, options.seed)
+    made_in = {record.precision for record in records.values()}
     manifest = Manifest(
         **vars(interface),
         name=name,
-        precision=options.precision,
+        precision=made_in.pop() if len(made_in) == 1 else MIXED,
         graphs=records,
         compression=_compression(network, small, interface, options, recovery, records),
         quality=quality,
@@ -176,26 +177,30 @@ def _loaded(
 
 
 def _parity(
-    name: str, network: torch.nn.Module, interface: Interface, runs: Mapping[str, Graph], least: float
+    name: str,
+    network: torch.nn.Module,
+    interface: Interface,
+    graphs: Mapping[str, BuiltGraph],
+    runs: Mapping[str, Graph],
 ) -> dict[str, float]:
     """SNR in dB of each graph against the torch network that it came from, on real audio that no range was taken from.
 
-    Raises EdgeError for less than `least`.
+    Raises EdgeError for less than the graph's precision must have.
     """
     audio = parity_audio(interface)
     expected = architecture_of(network).forward(network, audio)
     parity = {backend: snr_db(expected, golden_output(interface, audio, run)) for backend, run in runs.items()}
     for backend, snr in parity.items():
-        if not snr >= least:
+        if not snr >= precision_named(graphs[backend].record.precision).min_parity_db:
             raise EdgeError(f"{name}: the {backend} graph does not reproduce the network ({snr:.1f} dB SNR)")
     return parity
 
 
 def _golden(
-    interface: Interface, runs: Mapping[str, Graph], options: ExportOptions
+    interface: Interface, records: Mapping[str, GraphRecord], runs: Mapping[str, Graph], seed: int
 ) -> tuple[Golden, dict[str, bytes | Path]]:
     """The self-check every device makes: a short real input, and what each graph made of it here."""
-    audio = golden_audio(interface, options.seed)
+    audio = golden_audio(interface, seed)
     stride = _GOLDEN_STRIDE if interface.segment is not None else 1
     golden = Golden(GoldenInput("golden/input.f32", audio.shape), {}, stride)
     files: dict[str, bytes | Path] = {golden.input.file: audio.astype("<f4").tobytes()}
@@ -203,7 +208,8 @@ def _golden(
         output = golden_output(interface, audio, run, stride)
         file = f"golden/{backend}.f32"
         files[file] = output.astype("<f4").tobytes()
-        golden.outputs[backend] = GoldenOutput(file, output.shape, GOLDEN_MIN_DB[options.precision])
+        least = precision_named(records[backend].precision).golden_min_db
+        golden.outputs[backend] = GoldenOutput(file, output.shape, least)
     return golden, files
 
 
@@ -216,15 +222,17 @@ def _compression(
     records: Mapping[str, GraphRecord],
 ) -> Compression:
     full, left = macs_per_second(network, interface.segment), macs_per_second(small, interface.segment)
-    static = any(layer.precision == "int8-static" for graph in records.values() for layer in graph.layers)
+    tuned = any(precision_named(record.precision).tuned for record in records.values())
+    formats = {layer.precision for record in records.values() for layer in record.layers}
+    calibrated = any(layer_format(name).calibrated for name in formats)
     return Compression(
         options.prune,
         BeforeAfter(parameters(network), parameters(small)),
         BeforeAfter(full.layers, left.layers),
         BeforeAfter(full.attention, left.attention),
         recovery,
-        options.cpu if options.precision == "int8" else None,
-        calibration_record(interface, options.seed) if static else None,
+        options.cpu if tuned else None,
+        calibration_record(interface, options.seed) if calibrated else None,
     )
 
 

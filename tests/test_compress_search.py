@@ -18,7 +18,7 @@ from edge import samples
 from edge.benchmarks.compression import search, sensitivity
 from edge.benchmarks.compression.search import Trial, find_ratio
 from edge.cli import compress as command
-from edge.compression.int8 import plan_precision
+from edge.compression.precisions import plan_precision
 from edge.errors import InputError
 from edge.export.architectures import interface_of
 from edge.export.graph import example_inputs

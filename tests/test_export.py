@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from edge.bundle import open_bundle, snr_db
 from edge.checkpoints import save_checkpoint
-from edge.compression.int8 import WIDE_RANGE, PlannedLayer, plan_precision, require_all
+from edge.compression.int8 import WIDE_RANGE, PlannedLayer, require_all
 from edge.compression.int8_onnx import approximate_gelu
+from edge.compression.precisions import plan_precision
 from edge.compression.ranges import calibrated_ranges
 from edge.errors import EdgeError, InputError
 from edge.export import pipeline

@@ -11,11 +11,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from edge import samples
-from edge.benchmarks.compression.sensitivity import scan
 from edge.bundle import Bundle, open_bundle, snr_db
+from edge.compression.processors import PROCESSORS
 from edge.errors import EdgeError, InputError
+from edge.export.backends import EXPORTERS
 from edge.export.delegable import Upsampling
-from edge.export.half import in_half, lower_half
+from edge.export.forms import choose, lower_half
 from edge.export.lower import lower
 from edge.export.norms import RowNorm, Standardize
 from edge.export.pipeline import ExportOptions, export_network
@@ -72,12 +73,19 @@ def test_program_is_near_the_network_and_finite(exported):
             assert not got.any()
 
 
-def test_only_int8_for_arm64_is_half():
-    network = separator().network
-    assert in_half(network, "executorch", "int8", "arm64")
-    assert not in_half(network, "executorch", "int8", "x86") and not in_half(network, "executorch", "fp32", "arm64")
-    assert not in_half(network, "onnx", "int8", "arm64")
-    assert not in_half(enhancer().network, "executorch", "int8", "arm64")
+def test_what_auto_chooses_and_what_cannot_be():
+    def chosen(network, name, backend, target):
+        return choose(network, name, EXPORTERS[backend], PROCESSORS[target]).name
+
+    network, small = separator().network, enhancer().network
+    assert chosen(network, "auto", "executorch", "arm64") == "fp16"
+    others = [(network, "executorch", "x86"), (network, "onnx", "arm64"), (small, "executorch", "arm64")]
+    assert {chosen(net, "auto", backend, target) for net, backend, target in others} == {"int8"}
+    assert chosen(network, "int8", "executorch", "arm64") == "int8"
+    assert chosen(network, "fp16", "executorch", "x86") == "fp16"
+    for net, backend in ((network, "onnx"), (small, "executorch")):
+        with pytest.raises(InputError, match="no fp16 here"):
+            chosen(net, "fp16", backend, "arm64")
 
 
 @torch.no_grad()
@@ -86,10 +94,10 @@ def test_values_that_overflow_stay_in_fp32():
     batch = (clips()["loud music"],)
     c = model.config
     interface = separation_interface(list(c.sources), c.samplerate, c.audio_channels, LENGTH)
-    half = lower_half(model, interface, [batch])
+    half = lower_half(model, interface, EXPORTERS["executorch"], [batch])
     assert half is not None and half(*batch).dtype == torch.float32
     model.encoder[0].conv.weight *= 1e6
-    assert lower_half(model, interface, [batch]) is None
+    assert lower_half(model, interface, EXPORTERS["executorch"], [batch]) is None
 
 
 @torch.no_grad()
@@ -137,11 +145,6 @@ def test_a_processor_without_fp16_is_told_of(exported, monkeypatch):
     monkeypatch.setattr(graph._runtime, "run", refuse)
     with pytest.raises(EdgeError, match=r"fp16, which needs ARMv8\.2 or x86 with F16C\).*forward"):
         graph([np.zeros((1, 2, LENGTH), np.float32)])
-
-
-def test_scan_of_what_is_not_int8_is_refused(tmp_path):
-    with pytest.raises(InputError, match="fp16 for arm64"):
-        scan(separator(), ExportOptions(), "executorch", tmp_path)
 
 
 @torch.no_grad()

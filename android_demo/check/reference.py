@@ -79,7 +79,7 @@ def main(bundles: Path, out: Path, jvm_version: str) -> None:
             run_file(bundle, source, target, "onnx", threads=1, options=options)
             same_input = rate == bundle.manifest.sample_rate
             same_kernels = same_version or task == "enhance"
-            if bundle.manifest.precision == "int8" and not (same_input and same_kernels):
+            if bundle.manifest.graphs["onnx"].int8_layers() and not (same_input and same_kernels):
                 limit = INT8_LIMIT_DB
             lines.append(f"{folder.name} {case} {limit}")
     (out / "cases.txt").write_text("\n".join(lines) + "\n")

@@ -43,7 +43,8 @@ class Case:
     def key(self) -> str:
         """What identifies the case in a baseline: it survives another export of the same network."""
         m = self.bundle.manifest
-        return f"{m.name} {m.precision} pruned {m.compression.prune_ratio:g} {self.backend} {self.core}"
+        precision = m.graphs[self.backend].made_in()
+        return f"{m.name} {precision} pruned {m.compression.prune_ratio:g} {self.backend} {self.core}"
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def measure(case: Case, emulator: Emulator, repeats: int = 1) -> Budget:
     return Budget(
         key=case.key,
         name=manifest.name,
-        precision=manifest.precision,
+        precision=graph.made_in(),
         prune_ratio=manifest.compression.prune_ratio,
         backend=case.backend,
         core=case.core,

@@ -106,10 +106,10 @@ def draw(content: Mapping[str, Any]) -> str:
 def _legend() -> str:
     parts, x = [], 20
     for number, backend in enumerate(_BACKENDS):
-        for kind, precision in (("f", "int8"), ("h", "fp32")):
+        for kind, precision in (("f", "compressed"), ("h", "fp32")):
             parts.append(_mark(f"{kind}{number}", x, 18, ""))
             parts.append(f'<text x="{x + 11}" y="22">{backend} {precision}</text>')
-            x += 124 if backend == "executorch" else 92
+            x += 50 + 7 * len(f"{backend} {precision}")
     parts.append(f'<path class="front" d="M{x} 18h22"/><text x="{x + 28}" y="22">not beaten</text>')
     parts.append(f'<path class="network" d="M{x + 104} 18h22"/><text x="{x + 132}" y="22">unpruned</text>')
     parts.append(f'<text x="{WIDTH - 16}" y="22" text-anchor="end">0.5: share pruned</text>')
@@ -151,7 +151,7 @@ def _panel(model: Mapping[str, Any], name: str) -> str:
     labels: list[tuple[str, float, float]] = []
     for c, q, v in points:
         px, py, text = x(c), y(q), f"{v['ratio']:g}" + (" x86" if v["cpu"] == "x86" else "")
-        kind = ("f" if v["precision"] == "int8" else "h") + str(_BACKENDS.index(v["backend"]))
+        kind = ("h" if v["precision"] == "fp32" else "f") + str(_BACKENDS.index(v["backend"]))
         hint = f"pruned {text}, {v['precision']}, {v['backend']}: {c:.4g}, {q:.2f} dB"
         parts.append(_mark(kind, px, py, hint))
         named = any(t == text and abs(px - lx) < 16 and abs(py - ly) < 8 for t, lx, ly in labels)  # of a close twin

@@ -161,8 +161,8 @@ def _variant(exported: Exported, backend: str) -> dict[str, Any]:
     return {
         "bundle": bundle.path.name,
         "ratio": cost.prune_ratio,
-        "precision": manifest.precision,
-        "cpu": None if manifest.precision == "fp32" else exported.options.cpu,
+        "precision": graph.made_in(),
+        "cpu": manifest.compression.cpu,
         "backend": backend,
         "recovery": cost.recovery,
         "parameters": cost.parameters.after,

@@ -19,11 +19,11 @@ from edge.benchmarks.compression.held_out import score, stream_run
 from edge.benchmarks.compression.sweep import export_once
 from edge.benchmarks.report import columns
 from edge.bundle import snr_db
-from edge.compression.int8 import PlannedLayer, plan_precision, require_all
+from edge.compression.int8 import PlannedLayer, require_all
+from edge.compression.precisions import plan_precision
 from edge.errors import InputError
 from edge.export.architectures import interface_of
 from edge.export.graph import example_inputs
-from edge.export.half import in_half
 from edge.export.lower import lower
 from edge.export.pipeline import ExportOptions, compress
 from edge.export.recordings import calibration_audio
@@ -99,8 +99,6 @@ def scan(
     """
     if backend not in ("onnx", "executorch"):
         raise InputError(f"unknown backend {backend!r}; known: onnx, executorch")
-    if in_half(model.network, backend, "int8", options.cpu):
-        raise InputError("ExecuTorch computes this model in fp16 for arm64, not in int8: scan --target x86, or onnx")
     fp32 = dataclasses.replace(options, precision="fp32", formats=("onnx",))
     bundle = export_once(model, fp32, folder, progress)
     small, _ = compress(model, options)

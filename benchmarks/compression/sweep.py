@@ -16,6 +16,7 @@ import edge.runtime
 from edge import __version__, samples
 from edge.atomic import atomic_path
 from edge.bundle import Bundle, open_bundle
+from edge.compression.precisions import is_tuned
 from edge.errors import EdgeError
 from edge.export.pipeline import ExportOptions, Progress, export_network, tool_versions
 from edge.zoo import Model, recovered_weights
@@ -45,7 +46,7 @@ def grid(
     cpus: what int8 is chosen for, a bundle each; fp32 is the same for all. The other fields are those of `base`; where
     nothing is pruned nothing is left to recover from.
     """
-    kinds = dict.fromkeys((p, cpus[0] if p == "fp32" else cpu) for p in precisions for cpu in cpus)
+    kinds = dict.fromkeys((p, cpu if is_tuned(p) else cpus[0]) for p in precisions for cpu in cpus)
     wanted = [(ratio, precision, cpu) for ratio in sorted(set(ratios)) for precision, cpu in kinds]
     wanted.sort(key=lambda each: each[:2] != (0.0, "fp32"))
     return [
@@ -56,7 +57,7 @@ def grid(
 
 def bundle_name(name: str, options: ExportOptions) -> str:
     """Folder of a bundle in a sweep, such as "enhancer-p50-int8-arm64" and "enhancer-p00-fp32"."""
-    kind = options.precision if options.precision == "fp32" else f"{options.precision}-{options.cpu}"
+    kind = f"{options.precision}-{options.cpu}" if is_tuned(options.precision) else options.precision
     return f"{name}-p{round(1000 * options.prune) / 10:02g}-{kind}"
 
 

@@ -48,7 +48,7 @@ def measure(
             manifest = open_bundle(path).manifest
             if manifest.task == task:
                 for backend in manifest.graphs:
-                    title = f"{manifest.name}, {manifest.precision}, {backend}"
+                    title = f"{manifest.name}, {manifest.graphs[backend].made_in()}, {backend}"
                     about = {"title": title, "ours": True, "license": manifest.weights_license, "weights": True}
                     launches.append((bundle_launch(f"{path.name}-{backend}", path, backend), about))
         for peer in peers:

@@ -21,7 +21,7 @@ class BundleAdapter:
         manifest, backend = bundle.manifest, backend or default_backend(bundle)
         self.rate, self.channels, self.sources = manifest.sample_rate, manifest.channels, list(manifest.sources)
         self.size_bytes = manifest.graphs[backend].bytes
-        self.version = f"{manifest.name}, {manifest.precision}, {backend}"
+        self.version = f"{manifest.name}, {manifest.graphs[backend].made_in()}, {backend}"
         self.latency = manifest.latency_samples
         self._manifest, self._graph = manifest, load_graph(bundle, backend, threads)
         self._enhance = manifest.task == "enhance"

@@ -45,7 +45,8 @@ def our_system(model: str, checkpoint: Path | None, bundle: Path | None, backend
         if (manifest.task == "enhance") != (model == "enhancer"):
             raise InputError(f"{bundle} is a bundle of another task than {model} ({manifest.task})")
         key = _digest(json.dumps(manifest.files, default=vars, sort_keys=True).encode() + backend.encode())
-        return System(OURS, f"{manifest.name} ({manifest.precision} bundle)", key, bundle_launch(OURS, bundle, backend))
+        title = f"{manifest.name} ({manifest.graphs[backend].made_in()} bundle)"
+        return System(OURS, title, key, bundle_launch(OURS, bundle, backend))
     path = checkpoint or WEIGHTS / f"{model}.safetensors"
     from edge.checkpoints import load_any
 

@@ -15,7 +15,8 @@ class Backend:
     name: in manifests and on the command line. file: of its graph in a bundle. missing: None where the runtime is
     installed, else one line that says what to install. prepare: import the runtime, which can take longer than
     loading a graph. load: (file, threads) to the graph in it. concurrent: whether several threads can run one loaded
-    graph at once. Failures of `load` and of what it gives are the runtime's own exceptions.
+    graph at once. stores_int8: whether a graph can hold weights as int8 that compute in float. Failures of `load` and
+    of what it gives are the runtime's own exceptions.
     """
 
     name: str
@@ -24,3 +25,4 @@ class Backend:
     prepare: Callable[[], None]
     load: Callable[[str, int], Runtime]
     concurrent: bool = False
+    stores_int8: bool = False

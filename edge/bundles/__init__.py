@@ -36,7 +36,9 @@ def list_bundles() -> str:
         audio = f"{manifest['sample_rate'] / 1000:g} kHz {kind}"
         sources = ", ".join(manifest["sources"])
         task = "enhance speech" if manifest["task"] == "enhance" else f"split: {sources}"
-        rows.append((name, task, audio, manifest["precision"], ", ".join(manifest["graphs"]), f"{size / 1e6:.1f}"))
+        graphs = manifest["graphs"]
+        made_in = dict.fromkeys(graph.get("precision", manifest["precision"]) for graph in graphs.values())
+        rows.append((name, task, audio, ", ".join(made_in), ", ".join(graphs), f"{size / 1e6:.1f}"))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

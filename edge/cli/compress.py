@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from edge.backends import BACKENDS
 from edge.cli.networks import add_checkpoint_options, load
+from edge.compression.processors import PROCESSORS
 from edge.console import enter_workbench, make_parser, positive_float, positive_int, run_command, whole_number
 from edge.errors import InputError
 
@@ -54,8 +55,8 @@ def _add_report(commands: argparse._SubParsersAction) -> None:
     p.add_argument("models", nargs="+", metavar="MODEL", help="enhancer, htdemucs-mini, htdemucs, ...")
     _add_common(p)
     p.add_argument("--ratios", type=_numbers, default=[0.0, 0.3, 0.5, 0.7], metavar="R,...", help="0,0.3,0.5,0.7")
-    p.add_argument("--precisions", type=_words, default=["fp32", "int8"], metavar="P,...", help="default: fp32,int8")
-    p.add_argument("--backends", type=_words, default=["onnx", "executorch"], metavar="B,...", help="onnx,executorch")
+    p.add_argument("--precisions", type=_words, default=["fp32", "auto"], metavar="P,...", help="default: fp32,auto")
+    p.add_argument("--backends", type=_words, default=list(BACKENDS), metavar="B,...", help=",".join(BACKENDS))
     p.add_argument("--target", type=_words, default=["arm64"], metavar="T,...", help="of int8: arm64 (default), x86")
     p.add_argument("--data", type=Path, metavar="DIR", help="judge on the test split too (see edge-train data)")
     files = p.add_mutually_exclusive_group()
@@ -77,7 +78,7 @@ def _add_sensitivity(commands: argparse._SubParsersAction) -> None:
     _add_common(p)
     p.add_argument("--prune", type=float, default=0.0, metavar="RATIO", help="of the network that is scanned")
     p.add_argument("--backend", choices=tuple(BACKENDS), default="onnx", help="default: onnx")
-    p.add_argument("--target", choices=("arm64", "x86"), default="arm64", help="that int8 is chosen for")
+    p.add_argument("--target", choices=tuple(PROCESSORS), default="arm64", help="that int8 is chosen for")
     p.add_argument("-o", "--output", type=Path, default=Path("compression"), metavar="DIR", help="default: compression")
 
 
@@ -87,8 +88,8 @@ def _add_search(commands: argparse._SubParsersAction) -> None:
     _add_common(p)
     p.add_argument("--target-mb", type=positive_float, metavar="MB", help="size of every graph file, 1 MB = 1e6 bytes")
     p.add_argument("--target-rtf", type=positive_float, metavar="RTF", help="of every graph, on this machine")
-    p.add_argument("--precision", choices=("fp32", "int8"), default="int8", help="default: int8")
-    p.add_argument("--target", choices=("arm64", "x86"), default="arm64", help="that int8 is chosen for")
+    p.add_argument("--precision", default="auto", metavar="P", help="as of edge-export (default: auto)")
+    p.add_argument("--target", choices=tuple(PROCESSORS), default="arm64", help="that int8 is chosen for")
     p.add_argument("--backends", type=_words, default=["onnx"], metavar="B,...", help="default: onnx")
     p.add_argument("-o", "--output", type=Path, metavar="DIR", help="keep the exports there; a stopped search goes on")
 

@@ -10,16 +10,18 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge.backends import BACKENDS
 from edge.cli.networks import add_checkpoint_options, load
+from edge.compression.processors import PROCESSORS
 from edge.console import enter_workbench, make_parser, positive_float, run_command, whole_number
 from edge.errors import InputError
 
 if TYPE_CHECKING:
-    from edge.manifest import Manifest
+    from edge.manifest import GraphRecord, Manifest
     from edge.training.recover import Recovery
 
 EXAMPLES = """\
-  edge-export --prune 0.5                                 both shipped models, int8, ONNX and ExecuTorch
+  edge-export --prune 0.5                                 both shipped models, ONNX and ExecuTorch
   edge-export enhancer --precision fp32 --format onnx -o out
   edge-export htdemucs --checkpoint 955717e8-8726e21a.th --prune 0.5
   edge-export --checkpoint mine.ckpt --config training.yaml --name karaoke
@@ -45,14 +47,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--prune", type=float, default=0.0, metavar="RATIO", help="share of channels, 0 to 0.9")
     parser.add_argument("--target-mb", type=positive_float, metavar="MB", help="search the ratio: largest graph file")
     parser.add_argument("--target-rtf", type=positive_float, metavar="RTF", help="search the ratio: measured here")
-    parser.add_argument("--precision", choices=("fp32", "int8"), default="int8", help="default: int8")
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        metavar="P",
+        help="fp32, fp16, int8, or auto: of each graph what was measured to pay on the target (default: auto)",
+    )
     parser.add_argument(
         "--target",
-        choices=("arm64", "x86"),
+        choices=tuple(PROCESSORS),
         default="arm64",
-        help="processor that int8 is chosen for, layer by layer (default: arm64)",
+        help="processor that precision is chosen for, layer by layer (default: arm64)",
     )
-    parser.add_argument("--format", default="onnx,executorch", help="comma-separated; default: onnx,executorch")
+    known = ",".join(BACKENDS)
+    parser.add_argument("--format", default=known, help=f"comma-separated; default: {known}")
     parser.add_argument("--segment", type=positive_float, metavar="SECONDS", help="separators: audio in one run")
     parser.add_argument("--recover", type=positive_float, metavar="MINUTES", help="training after pruning, on --data")
     parser.add_argument("--data", type=Path, metavar="DIR", help="training data (see edge-train data)")
@@ -122,7 +130,7 @@ def _recovery(args: argparse.Namespace) -> Recovery | None:
 
 def summary(manifests: list) -> str:
     """A table: one row a bundle and graph, before -> after."""
-    header = "bundle,graph,params M,MMAC/s,weights MB,file MB,int8 layers,quality dB,parity dB"
+    header = "bundle,graph,params M,MMAC/s,weights MB,file MB,precision,quality dB,parity dB"
     rows = [tuple(header.split(","))]
     for m in manifests:
         cost, quality = m.compression, m.quality.values
@@ -135,7 +143,7 @@ def summary(manifests: list) -> str:
                     f"{cost.macs_per_second.before / 1e6:.0f} -> {cost.macs_per_second.after / 1e6:.0f}",
                     f"{cost.parameters.before * 4 / 1e6:.2f} -> {graph.weight_bytes / 1e6:.2f}",
                     f"{graph.bytes / 1e6:.2f}",
-                    "fp16" if graph.half else f"{graph.int8_layers()}/{len(graph.layers)}",
+                    _precision(graph),
                     " -> ".join(_number(quality.get(k)) for k in ("input", "before", f"after_{target}")),
                     f"{m.parity[target]:.1f}",
                 )
@@ -167,6 +175,10 @@ def _untrained(m: Manifest) -> list[str]:
     if not m.compression.prune_ratio or m.compression.recovery is not None:
         return []
     return [f"{m.name}: the pruned weights were not trained on: they want training (--recover MINUTES --data DIR)"]
+
+
+def _precision(graph: GraphRecord) -> str:
+    return f"{graph.precision} {graph.int8_layers()}/{len(graph.layers)}" if graph.int8_layers() else graph.precision
 
 
 def _number(value: float | None) -> str:

@@ -82,7 +82,7 @@ class Service:
         return {
             "status": "ok",
             "model": manifest.name,
-            "precision": manifest.precision,
+            "precision": manifest.graphs[self.backend].made_in(),
             "backend": self.backend,
             "threads": self.threads,
             "sample_rate": manifest.sample_rate,

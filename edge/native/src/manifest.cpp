@@ -139,9 +139,11 @@ void graph(const Json& value, const std::string& format, Manifest& m, Unknown& u
   need(format == "onnx" || format == "executorch",
        "unknown graph format '" + format + "', not one of onnx, executorch");
   const Object object(value, "graphs." + format, unknown,
-                      {"file", "bytes", "weight_bytes", "ops", "layers", "delegated_macs", "least_runtime"});
+                      {"file", "precision", "bytes", "weight_bytes", "ops", "layers", "delegated_macs",
+                       "least_runtime"});
   m.graphs[format] = object.text("file");
   object.integer("bytes", 0);
+  if (object.has("precision")) object.text("precision");
   object.integer("weight_bytes", 0);
   if (object.has("ops"))
     for (const Json& count : object.object("ops")) Object::integer(count, object.name("ops"));
@@ -298,7 +300,10 @@ Manifest decode(const Json& data) {
     m.sources.push_back(source.get<std::string>());
   }
   const std::string precision = object.text("precision");
-  need(precision == "fp32" || precision == "int8", "precision is '" + precision + "', not one of fp32, int8");
+  const auto plain = [](unsigned char c) { return std::isalnum(c) || c == '.' || c == '_' || c == '-'; };
+  need(!precision.empty() && precision.size() <= 32 && std::isalnum(static_cast<unsigned char>(precision[0])) &&
+           std::all_of(precision.begin(), precision.end(), plain),
+       "precision '" + precision + "' must be letters, digits, -, . and _");
   m.sample_rate = small(object.integer("sample_rate"), "sample_rate");
   m.channels = small(object.integer("channels"), "channels");
   m.hop = small(object.integer("hop"), "hop");

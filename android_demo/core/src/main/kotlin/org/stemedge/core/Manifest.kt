@@ -127,7 +127,9 @@ private fun tensor(json: Json) = TensorSpec(
 private fun raw(json: Json) = RawTensor(json.string("file"), json.ints("shape"))
 
 private fun check(m: Manifest) {
-    need(m.precision == "fp32" || m.precision == "int8") { "precision is '${m.precision}', not one of fp32, int8" }
+    need(Regex("[A-Za-z0-9][A-Za-z0-9._-]{0,31}").matches(m.precision)) {
+        "precision '${m.precision}' must be letters, digits, -, . and _"
+    }
     need(m.sampleRate > 0 && m.channels > 0 && m.hop > 0) { "sample_rate, channels and hop must be positive" }
     need(m.delay >= 0 && m.latencySamples >= 0) { "delay and latency_samples must not be negative" }
     need(m.sources.isNotEmpty() && m.sources.toSet().size == m.sources.size) { "sources is empty or repeats a name" }
