@@ -49,7 +49,7 @@ class ReportOptions:
 
     base: ExportOptions
     ratios: Sequence[float] = (0.0, 0.3, 0.5, 0.7)
-    precisions: Sequence[str] = ("fp32", "int8")
+    precisions: Sequence[str] = ("fp32", "auto")
     cpus: Sequence[str] = ("arm64",)
     data: Path | None = None
     files: int = 10

@@ -96,4 +96,4 @@ def _prepare() -> None:
     importlib.import_module("onnxruntime")
 
 
-ONNX = Backend("onnx", "model.onnx", _missing, _prepare, Onnx, concurrent=True, stores_int8=True)
+ONNX = Backend("onnx", "model.onnx", _missing, _prepare, Onnx, concurrent=True, stores_int8=True, profiled=True)

@@ -159,17 +159,20 @@ def _cases(bundles: list[Path], backend: str | None, threads: list[int]) -> tupl
 
 
 def _profile(report: Report, seconds: float) -> None:
-    """Fill in the profiles, each from a process of its own; say of ExecuTorch programs what can be said."""
+    """Fill in the profiles, each from a process of its own; say of runtimes that give no times what can be said."""
     from edge.benchmarks.profiling import serve_profile
     from edge.benchmarks.runner import run_alone
     from edge.bundle import open_bundle
 
+    silent: dict[tuple[str, str], None] = {}
     for result in report.results:
-        if result.backend == "onnx":
+        if BACKENDS[result.backend].profiled:
             result.profile = run_alone(serve_profile, (result.bundle, result.threads), min(seconds, 5.0))
-    for path in dict.fromkeys(result.bundle for result in report.results if result.backend == "executorch"):
-        graph = open_bundle(Path(path)).manifest.graphs["executorch"]
-        print(f"note: {path}: executorch: {graph.delegation()}; no times by layer type", file=sys.stderr)
+        else:
+            silent[result.bundle, result.backend] = None
+    for path, backend in silent:
+        graph = open_bundle(Path(path)).manifest.graphs[backend]
+        print(f"note: {path}: {backend}: {graph.delegation()}; no times by layer type", file=sys.stderr)
 
 
 def _compare(argv: list[str]) -> int:
