@@ -114,7 +114,7 @@ def _achieved(quantized: torch.fx.GraphModule, plan: list[PlannedLayer]) -> dict
         if "dequantize" not in weight:
             precision = "fp32"
         elif "dequantize" not in activation:
-            precision = "int8-weight-only"
+            precision = "int8-weights"
         else:
             dynamic = any("choose_qparams" in str(a.target) for a in _ancestors(node.args[0]))
             precision = "int8-dynamic" if dynamic else "int8-static"
