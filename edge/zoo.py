@@ -1,11 +1,9 @@
 """The models by name: where each one's weights come from."""
 
-import dataclasses
 import importlib.util
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +11,11 @@ import torch
 from torch import nn
 
 from edge.checkpoints import OFFICIAL_LICENSE, Stated, load_any
-from edge.checkpoints.demucs_bag import is_bag_file, read_bag
+from edge.checkpoints.demucs_bag import check_alike, is_bag_file, read_bag, shortened
 from edge.checkpoints.reader import signature
 from edge.errors import EdgeError, InputError
 from edge.models.architectures import architecture_of
-from edge.models.bag import Bag, Weights
-from edge.models.htdemucs import HTDemucs
+from edge.models.bag import Bag, Weights, member_weights
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED = ("enhancer", "htdemucs-mini")
@@ -117,22 +114,23 @@ def _load(
 ) -> Model:
     kind, _, sources = _KNOWN.get(name, (None, 0, 0))
     loaded = [load_any(path, kind, stated) for path in paths]
-    networks = [_shortened(network, segment) for network, _ in loaded]
+    networks = [shortened(network, segment) for network, _ in loaded]
     for path, network in zip(paths, networks, strict=True):
         found = len(network.config.sources) if kind == "htdemucs" else 0
         if sources and found != sources:
             hint = "give it a name of its own with --name"
             raise InputError(f"{path}: another model ({found} sources); {name} has {sources} ({hint})")
     if len(paths) > 1:
-        _check_alike(paths, networks)
+        check_alike(paths, networks)
     metadata = loaded[0][1]
     try:
         network = networks[0] if weights is None and len(networks) == 1 else Bag(networks, weights)
     except ValueError as error:
         raise InputError(f"{name}: {error}") from error
     origin = tuple(meta["origin"] for _, meta in loaded if "origin" in meta)
-    if origin and isinstance(network, Bag):
-        origin = tuple({**o, "weights": row} for o, row in zip(origin, network.weights, strict=True))
+    rows = member_weights(network)
+    if origin and rows is not None:
+        origin = tuple({**o, "weights": row} for o, row in zip(origin, rows, strict=True))
     license_default = OFFICIAL_LICENSE if name.startswith("htdemucs") and not shipped else "as given by the provider"
     return Model(
         name,
@@ -142,26 +140,6 @@ def _load(
         shipped,
         origin,
     )
-
-
-def _shortened(network: nn.Module, segment: float | None) -> Any:
-    """A bag's segment holds for members whose own is not shorter, as demucs has it."""
-    if segment is not None and isinstance(network, HTDemucs) and segment <= network.config.segment:
-        samples = int(network.config.samplerate * segment)
-        network.config = dataclasses.replace(network.config, segment=Fraction(samples, network.config.samplerate))
-    return network
-
-
-def _check_alike(paths: Sequence[Path], networks: Sequence[Any]) -> None:
-    """Raises InputError where the members of a bag cannot be averaged."""
-    first = networks[0]
-    for path, network in zip(paths, networks, strict=True):
-        if not isinstance(network, HTDemucs):
-            raise InputError(f"{path}: a bag is made of HT Demucs networks")
-        for key in ("sources", "samplerate", "audio_channels", "segment_samples"):
-            ours, theirs = getattr(network.config, key), getattr(first.config, key)
-            if ours != theirs:
-                raise InputError(f"{path}: {key} {ours} differs from {theirs} of {paths[0].name}: no bag of both")
 
 
 def recovered_weights(model: Model, ratio: float) -> Path | None:

@@ -5,7 +5,7 @@ from torch import nn
 
 from edge.export.architectures import lowering_of
 from edge.export.norms import Target
-from edge.models.bag import Bag, Weights, members, weighted_mean
+from edge.models.bag import Weights, member_weights, members, weighted_mean
 
 
 class LoweredBag(nn.Module):
@@ -22,4 +22,5 @@ class LoweredBag(nn.Module):
 def lower(model: nn.Module, segment: int | None, target: Target) -> nn.Module:
     """The export form of `model`; segment: samples in a run of a separator (None: an enhancer's hop)."""
     lowered = [lowering_of(model).lower(member, segment, target) for member in members(model)]
-    return LoweredBag(lowered, model.weights).eval() if isinstance(model, Bag) else lowered[0]
+    weights = member_weights(model)
+    return lowered[0] if weights is None else LoweredBag(lowered, weights).eval()

@@ -28,7 +28,7 @@ from edge.models.enhancer import Enhancer
 from edge.models.htdemucs import HTDemucsConfig
 from edge.zoo import Model
 
-INT8 = ExportOptions(formats=("onnx",))
+INT8 = ExportOptions(precision="int8", formats=("onnx",))
 
 
 def enhancer() -> Model:

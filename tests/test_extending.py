@@ -62,4 +62,5 @@ OWN = {
     "manifest",  # what a layer's record says
     "own",  # int8 and fp16 of checkpoints
     "checkpoints",
+    "demucs_bag",  # what only HT Demucs networks can be the members of
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.backends import backend_named
 from edge.bundle import open_bundle
 from edge.console import processors
 from edge.errors import InputError
@@ -33,7 +34,7 @@ class CallModel:
         backend = backend or default_backend(self.bundle)
         self.graph = load_graph(self.bundle, backend)
         check_golden(self.bundle, backend, self.graph)
-        self.pool = ThreadPoolExecutor(processors() if backend == "onnx" else 1, "enhance")
+        self.pool = ThreadPoolExecutor(processors() if backend_named(backend).concurrent else 1, "enhance")
 
     def close(self) -> None:
         """End the threads, when the calls are over."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from edge.checkpoints.config_file import read_yaml
 from edge.checkpoints.reader import signature
 from edge.errors import InputError
+from edge.models.htdemucs import HTDemucs
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,26 @@ def read_bag(path: Path, files: Sequence[Path] = ()) -> BagFile:
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: its weights must be lists of numbers, its segment a number") from error
     return BagFile([_member(path, name, files) for name in signatures], weights, segment)
+
+
+def shortened(network: nn.Module, segment: float | None) -> Any:
+    """A bag's segment holds for members whose own is not shorter, as demucs has it."""
+    if segment is not None and isinstance(network, HTDemucs) and segment <= network.config.segment:
+        samples = int(network.config.samplerate * segment)
+        network.config = dataclasses.replace(network.config, segment=Fraction(samples, network.config.samplerate))
+    return network
+
+
+def check_alike(paths: Sequence[Path], networks: Sequence[Any]) -> None:
+    """Raises InputError where the members of a bag cannot be averaged."""
+    first = networks[0]
+    for path, network in zip(paths, networks, strict=True):
+        if not isinstance(network, HTDemucs):
+            raise InputError(f"{path}: a bag is made of HT Demucs networks")
+        for key in ("sources", "samplerate", "audio_channels", "segment_samples"):
+            ours, theirs = getattr(network.config, key), getattr(first.config, key)
+            if ours != theirs:
+                raise InputError(f"{path}: {key} {ours} differs from {theirs} of {paths[0].name}: no bag of both")
 
 
 def _member(path: Path, name: str, files: Sequence[Path]) -> Path:

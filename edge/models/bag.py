@@ -49,6 +49,11 @@ def members(network: nn.Module) -> list[nn.Module]:
     return list(network.models) if isinstance(network, Bag) else [network]
 
 
+def member_weights(network: nn.Module) -> list[list[float]] | None:
+    """Those of a bag: for each member one for each source; None for any other network."""
+    return network.weights if isinstance(network, Bag) else None
+
+
 def with_members(network: nn.Module, networks: Sequence[nn.Module]) -> nn.Module:
     """`network` with others in place of its members."""
     return Bag(networks, network.weights).eval() if isinstance(network, Bag) else networks[0]  # type: ignore[arg-type]

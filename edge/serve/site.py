@@ -25,6 +25,7 @@ TYPES = {
     ".wasm": "application/wasm",
 }
 OTHER_TYPE = "application/octet-stream"
+IN_BROWSERS = "onnx"  # the backend whose graphs they run
 RUNTIME = f"runtime/{VERSION}"
 _PAGE = (".html", ".js", ".css")
 
@@ -106,9 +107,9 @@ def _replaced(folder: Path) -> Iterator[None]:
 def _bundle_files(bundle: Bundle) -> dict[str, bytes | Path]:
     """What a browser reads of it: other graphs stay away."""
     manifest = bundle.manifest
-    bundle.graph_path("onnx")  # an InputError where there is none
-    others = {record.file for format, record in manifest.graphs.items() if format != "onnx"}
-    others |= {output.file for format, output in manifest.golden.outputs.items() if format != "onnx"}
+    bundle.graph_path(IN_BROWSERS)  # an InputError where there is none
+    others = {record.file for format, record in manifest.graphs.items() if format != IN_BROWSERS}
+    others |= {output.file for format, output in manifest.golden.outputs.items() if format != IN_BROWSERS}
     names = ["manifest.json", *(name for name in manifest.files if name not in others)]
     return {f"bundles/{manifest.name}/{name}": _content(bundle, name) for name in names}
 
