@@ -89,10 +89,10 @@ class _Stage:
 def run_demo(
     output: Path, full: bool = False, threads: int = 1, seconds: float = 5.0, progress: Progress = lambda _: None
 ) -> DemoReport:
-    """Export the shipped models unpruned in fp32 and pruned in int8, run and measure them; all goes into `output`.
+    """Export the shipped models, unpruned in fp32 and pruned in the precision that pays, and measure them.
 
-    Writes bundles/, audio/MODEL/STAGE-FORMAT/ and demo.json. full: ExecuTorch of the unpruned networks too.
-    seconds: measuring time of each graph. Raises EdgeError where a step fails.
+    Writes bundles/, audio/MODEL/STAGE-FORMAT/ and demo.json into `output`. full: ExecuTorch of the unpruned networks
+    too. seconds: measuring time of each graph. Raises EdgeError where a step fails.
     """
     machine = fingerprint()  # its load is that of others: the exports have not begun
     stages = list(_stages(output / "bundles", full))

@@ -124,7 +124,7 @@ Pruned by half, random weights, segments of 1 s. Counted by
 
 ```sh
 python -m edge.benchmarks.htdemucs --export --target arm64 --segment 1 --folder build/htdemucs-arm64
-python -m edge.benchmarks.arm build/htdemucs-arm64/htdemucs-p50-{fp32,int8-arm64} --cpu cortex-a76 i8mm \\
+python -m edge.benchmarks.arm build/htdemucs-arm64/htdemucs-p50-{fp32,auto-arm64} --cpu cortex-a76 i8mm \\
     --arm build/arm/arm-python --json docs/results/arm_htdemucs.json
 ```"""
 

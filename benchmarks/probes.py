@@ -123,9 +123,7 @@ def _write_bundle(probe: Probe, folder: Path) -> None:
         records[target] = GraphRecord(_FILES[target], probe.precision, len(graph.data), size, graph.ops, layers)
         data[_FILES[target]] = graph.data
     stride, least = max(1, hop // 512), precision_named(probe.precision).golden_min_db
-    outputs = {
-        t: GoldenOutput(f"golden/{t}.f32", (len(audio[::stride]),), least) for t in built
-    }
+    outputs = {t: GoldenOutput(f"golden/{t}.f32", (len(audio[::stride]),), least) for t in built}
     rate = probe.macs * RATE / hop
     interface = enhancement_interface(RATE, hop, source="probe")
     manifest = Manifest(

@@ -215,8 +215,9 @@ def safe_relative(path: str) -> bool:
 
 def check_manifest(m: Manifest) -> None:
     """Raise InputError, naming the key, where the records of `m` cannot describe a bundle."""
-    name = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", m.precision)
-    need(name is not None, f"precision {m.precision!r} must be letters, digits, -, . and _")
+    for precision in [m.precision, *(graph.precision or m.precision for graph in m.graphs.values())]:
+        name = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", precision)
+        need(name is not None, f"precision {precision!r} must be letters, digits, -, . and _")
     need(len(m.graphs) > 0, "graphs is empty")
     need(m.golden.stride > 0, "golden stride must be positive")
     for format in [*m.graphs, *m.golden.outputs]:

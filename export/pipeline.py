@@ -164,9 +164,7 @@ def compress(
     return small, options.recover(small, model.network, options.prune, options.seed)
 
 
-def _loaded(
-    name: str, folder: Path, interface: Interface, graphs: Mapping[str, BuiltGraph]
-) -> dict[str, LoadedGraph]:
+def _loaded(name: str, folder: Path, interface: Interface, graphs: Mapping[str, BuiltGraph]) -> dict[str, LoadedGraph]:
     """The graphs in their runtimes, by way of files in `folder`."""
     runs = {}
     for backend, graph in graphs.items():

@@ -19,7 +19,7 @@ def test_measures_all_beside_the_demucs_package(tmp_path, monkeypatch):
     rival = found["rivals"][htdemucs.PACKAGE]
     assert len(rival["seconds_rounds"]) == found["settings"]["rounds"] and rival["parameters"] > 0
     names = [htdemucs.case_name(r) for r in found["results"]]
-    made = ("p00-fp32", "p50-fp32", "p50-int8-x86")
+    made = ("p00-fp32", "p50-fp32", "p50-auto-x86")
     assert names == [f"htdemucs-{m} {b}" for m in made for b in ("onnx", "executorch")]
     assert list(rival["speedup"]) == names
     assert all(r["low"] <= r["value"] <= r["high"] for r in rival["speedup"].values())

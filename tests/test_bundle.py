@@ -112,6 +112,18 @@ def test_unknown_keys_and_minor_version_warn(copy, capsys):
     assert "1.9" in error and "colour" in error and error.count("\n") == 1
 
 
+def test_what_a_graph_was_made_in_where_older_bundles_do_not_tell(copy):
+    def layers(*precisions):
+        return [{"name": f"l{n}", "kind": "conv", "precision": p, "reason": ""} for n, p in enumerate(precisions)]
+
+    told = {("fp16", "fp16", "fp32"): "fp16", ("fp32", "int8-static"): "int8", ("int8-weights",): "int8", (): "fp32"}
+    for precisions, expected in told.items():
+        edit_manifest(copy, precision="int8", graphs={"onnx": {"file": "model.onnx", "layers": layers(*precisions)}})
+        assert open_bundle(copy).manifest.graphs["onnx"].made_in() == expected
+    edit_manifest(copy, graphs={"onnx": {"file": "model.onnx", "precision": "int4"}})
+    assert open_bundle(copy).manifest.graphs["onnx"].made_in() == "int4"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -131,6 +143,8 @@ def test_unknown_keys_and_minor_version_warn(copy, capsys):
         ({"graphs": {"tflite": {"file": "model.onnx"}}}, "unknown graph format 'tflite'"),
         ({"graphs": {"onnx": {"file": "/etc/passwd"}}}, "unsafe file path"),
         ({"graphs": {"onnx": {}}}, "graphs.onnx.file is missing"),
+        ({"precision": "fp32\n"}, r"precision 'fp32.n' must be"),
+        ({"graphs": {"onnx": {"file": "model.onnx", "precision": "a/b"}}}, "precision 'a/b' must be"),
         ({"format_version": 1}, "no valid format_version"),
     ],
 )

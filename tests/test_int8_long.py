@@ -1,4 +1,4 @@
-"""int8 over a minute: damage that builds up, noise in silence and NaN show only after a while."""
+"""The precision that pays, over a minute: damage that builds up, noise in silence and NaN show only after a while."""
 
 import numpy as np
 import pytest
@@ -28,10 +28,10 @@ def backend(request):
 @pytest.fixture(scope="module", params=["enhancer", "htdemucs-mini"])
 def bundles(request, backend, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    for precision in ("fp32", "int8"):
+    for precision in ("fp32", "auto"):
         options = ExportOptions(prune=0.5, precision=precision, formats=(backend,))
         export_network(load_model(request.param), options, folder / precision)
-    return {precision: open_bundle(folder / precision) for precision in ("fp32", "int8")}
+    return {precision: open_bundle(folder / precision) for precision in ("fp32", "auto")}
 
 
 def run(bundle, audio: np.ndarray) -> np.ndarray:
@@ -48,8 +48,8 @@ def run(bundle, audio: np.ndarray) -> np.ndarray:
 
 
 def test_a_minute_of_sound_does_not_drift(bundles):
-    """int8 is as near to fp32 in the last ten seconds as in the first."""
-    if bundles["int8"].manifest.task == "enhance":
+    """It is as near to fp32 in the last ten seconds as in the first."""
+    if bundles["auto"].manifest.task == "enhance":
         audio = np.resize(samples.speech()[0], MINUTE * 16000)
     else:
         mix = samples.song()[0]
@@ -58,26 +58,26 @@ def test_a_minute_of_sound_does_not_drift(bundles):
     assert all(np.isfinite(output).all() for output in outputs.values())
     tenth = audio.shape[-1] // 6
     first, last = (
-        snr_db(outputs["fp32"][..., part], outputs["int8"][..., part])
+        snr_db(outputs["fp32"][..., part], outputs["auto"][..., part])
         for part in (slice(tenth), slice(audio.shape[-1] - tenth, audio.shape[-1]))
     )
     assert first > 15 and last > first - 3
 
 
 def test_silence_stays_silent(bundles):
-    manifest = bundles["int8"].manifest
+    manifest = bundles["auto"].manifest
     shape = (10 * manifest.sample_rate,) if manifest.task == "enhance" else (2, 10 * manifest.sample_rate)
-    output = run(bundles["int8"], np.zeros(shape, np.float32))
+    output = run(bundles["auto"], np.zeros(shape, np.float32))
     assert np.isfinite(output).all()
     assert dbfs(output) < -70
 
 
 def test_silence_after_sound_is_free_of_noise(bundles):
     """From one second after the sound has ended."""
-    manifest = bundles["int8"].manifest
+    manifest = bundles["auto"].manifest
     rate = manifest.sample_rate
     sound = samples.speech()[0] if manifest.task == "enhance" else samples.song()[0]
     audio = np.concatenate([sound, np.zeros((*sound.shape[:-1], 10 * rate), np.float32)], axis=-1)
-    output = run(bundles["int8"], audio)[..., sound.shape[-1] + rate :]
+    output = run(bundles["auto"], audio)[..., sound.shape[-1] + rate :]
     assert np.isfinite(output).all()
     assert dbfs(output) < -70

@@ -40,12 +40,16 @@ def our_system(model: str, checkpoint: Path | None, bundle: Path | None, backend
     """
     if bundle is not None:
         from edge.bundle import open_bundle
+        from edge.runtime.graphs import default_backend
 
-        manifest = open_bundle(bundle).manifest
+        opened = open_bundle(bundle)
+        manifest = opened.manifest
         if (manifest.task == "enhance") != (model == "enhancer"):
             raise InputError(f"{bundle} is a bundle of another task than {model} ({manifest.task})")
         key = _digest(json.dumps(manifest.files, default=vars, sort_keys=True).encode() + backend.encode())
-        title = f"{manifest.name} ({manifest.graphs[backend].made_in()} bundle)"
+        used = backend or default_backend(opened)
+        opened.graph_path(used)  # an InputError where there is none
+        title = f"{manifest.name} ({manifest.graphs[used].made_in()} bundle)"
         return System(OURS, title, key, bundle_launch(OURS, bundle, backend))
     path = checkpoint or WEIGHTS / f"{model}.safetensors"
     from edge.checkpoints import load_any

@@ -21,8 +21,8 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = make_parser(
         "edge-demo",
-        "Export the shipped models unpruned in fp32 and pruned by half in int8, run both on real noisy speech and "
-        "real music, measure quality and speed, and print one table.",
+        "Export the shipped models unpruned in fp32 and pruned by half in the precision that pays, run both on real "
+        "noisy speech and music, measure quality and speed, and print one table.",
         EXAMPLES,
     )
     parser.add_argument("-o", "--output", type=Path, default=Path("demo_out"), metavar="DIR", help="default: demo_out")

@@ -135,6 +135,13 @@ void check_descriptions(const Object& manifest, Unknown& unknown) {
     for (const Json& value : manifest.object("tools")) need(value.is_string(), "tools must be strings");
 }
 
+void check_precision(const std::string& name) {
+  static const std::string letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+  need(!name.empty() && name.size() <= 32 && letters.find(name[0]) != std::string::npos &&
+           name.find_first_not_of(letters + "._-") == std::string::npos,
+       "precision '" + name + "' must be letters, digits, -, . and _");
+}
+
 void graph(const Json& value, const std::string& format, Manifest& m, Unknown& unknown) {
   need(format == "onnx" || format == "executorch",
        "unknown graph format '" + format + "', not one of onnx, executorch");
@@ -143,7 +150,7 @@ void graph(const Json& value, const std::string& format, Manifest& m, Unknown& u
                        "least_runtime"});
   m.graphs[format] = object.text("file");
   object.integer("bytes", 0);
-  if (object.has("precision")) object.text("precision");
+  if (object.has("precision") && !object.text("precision").empty()) check_precision(object.text("precision"));
   object.integer("weight_bytes", 0);
   if (object.has("ops"))
     for (const Json& count : object.object("ops")) Object::integer(count, object.name("ops"));
@@ -299,11 +306,7 @@ Manifest decode(const Json& data) {
     need(source.is_string(), "sources must be strings");
     m.sources.push_back(source.get<std::string>());
   }
-  const std::string precision = object.text("precision");
-  const auto plain = [](unsigned char c) { return std::isalnum(c) || c == '.' || c == '_' || c == '-'; };
-  need(!precision.empty() && precision.size() <= 32 && std::isalnum(static_cast<unsigned char>(precision[0])) &&
-           std::all_of(precision.begin(), precision.end(), plain),
-       "precision '" + precision + "' must be letters, digits, -, . and _");
+  check_precision(object.text("precision"));
   m.sample_rate = small(object.integer("sample_rate"), "sample_rate");
   m.channels = small(object.integer("channels"), "channels");
   m.hop = small(object.integer("hop"), "hop");

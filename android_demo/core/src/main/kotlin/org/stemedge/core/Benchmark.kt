@@ -162,7 +162,7 @@ private class Case(val label: String, private val bundle: Bundle, val engine: En
             .put("name", manifest.name)
             .put("task", manifest.task.id)
             .put("backend", engine.format)
-            .put("precision", manifest.precision)
+            .put("precision", record.precision)
             .put("threads", threads)
             .put("prune_ratio", manifest.pruneRatio)
             .put("sample_rate", manifest.sampleRate)

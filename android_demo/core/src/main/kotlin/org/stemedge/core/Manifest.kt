@@ -9,8 +9,8 @@ data class TensorSpec(val name: String, val shape: List<Int>, val dtype: String)
     val size: Int get() = shape.fold(1, Int::times)
 }
 
-/** One graph file; [weightBytes] are those of its learned weights. */
-data class GraphRecord(val file: String, val bytes: Long, val weightBytes: Long)
+/** One graph file; [precision] is what it was made in, [weightBytes] are those of its learned weights. */
+data class GraphRecord(val file: String, val precision: String, val bytes: Long, val weightBytes: Long)
 
 /** A raw little-endian float32 file of the bundle. */
 data class RawTensor(val file: String, val shape: List<Int>)
@@ -106,7 +106,13 @@ private fun read(json: Json): Manifest {
                 0.0
             },
         graphs = json.map("graphs").mapValues { (_, graph) ->
-            GraphRecord(graph.string("file"), graph.long("bytes"), graph.long("weight_bytes"))
+            val precision = if (graph.has("precision")) graph.string("precision") else ""
+            GraphRecord(
+                graph.string("file"),
+                precision.ifEmpty { json.string("precision") }, // of the bundle, which older ones tell alone
+                graph.long("bytes"),
+                graph.long("weight_bytes"),
+            )
         },
         golden = Golden(
             raw(golden.json("input")),
@@ -127,8 +133,10 @@ private fun tensor(json: Json) = TensorSpec(
 private fun raw(json: Json) = RawTensor(json.string("file"), json.ints("shape"))
 
 private fun check(m: Manifest) {
-    need(Regex("[A-Za-z0-9][A-Za-z0-9._-]{0,31}").matches(m.precision)) {
-        "precision '${m.precision}' must be letters, digits, -, . and _"
+    for (precision in m.graphs.values.map(GraphRecord::precision) + m.precision) {
+        need(Regex("[A-Za-z0-9][A-Za-z0-9._-]{0,31}").matches(precision)) {
+            "precision '$precision' must be letters, digits, -, . and _"
+        }
     }
     need(m.sampleRate > 0 && m.channels > 0 && m.hop > 0) { "sample_rate, channels and hop must be positive" }
     need(m.delay >= 0 && m.latencySamples >= 0) { "delay and latency_samples must not be negative" }
