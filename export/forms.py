@@ -33,7 +33,8 @@ def choose(model: nn.Module, name: str, exporter: Exporter, processor: Processor
         return FP16 if able and processor.half else INT8
     precision = precision_named(name)
     if precision.half and not able:
-        raise InputError(f"no {name} here: this network, or the {exporter.form} backend, does not compute in it")
+        where = f"this network, or the {exporter.form} backend, does not compute in it"
+        raise InputError(f"no {name} here: {where}; choose another precision, or auto")
     return precision
 
 

@@ -30,7 +30,9 @@ from edge.compression.prune import check_ratio, prune
 from edge.errors import EdgeError
 from edge.export.agreement import measure_agreement, read_recording
 from edge.export.architectures import interface_of
+from edge.export.backends import exporter_named
 from edge.export.card import model_card
+from edge.export.forms import choose
 from edge.export.graph import BuiltGraph, build_graph, check_formats
 from edge.export.onnx_versions import with_properties
 from edge.export.quality import measure_quality
@@ -95,22 +97,17 @@ def export_network(model: Model, options: ExportOptions, output: Path, progress:
     torch.manual_seed(options.seed)
     name, network = model.name, model.network
     interface = interface_of(network, options.segment)  # a bad segment shows before the work
+    for backend in options.formats:  # and so does a precision that this network lacks there
+        choose(network, options.precision, exporter_named(backend), processor_named(options.cpu))
     if options.audio is not None:
-        read_recording(options.audio, interface)  # and so does a bad recording
+        read_recording(options.audio, interface)  # and a bad recording
     small, recovery = compress(model, options, progress)
     interface = interface_of(small, options.segment)
     calibration = calibration_audio(interface, options.seed)
     graphs: dict[str, BuiltGraph] = {}
     for target in options.formats:
         progress(f"{name}: export {target} {options.precision}")
-        graphs[target] = build_graph(
-            small,
-            interface,
-            target,
-            options.precision,
-            calibration,
-            options.cpu,
-        )
+        graphs[target] = build_graph(small, interface, target, options.precision, calibration, options.cpu)
     if "onnx" in graphs:
         about = _properties(name, interface, graphs["onnx"].record.precision)
         graphs["onnx"] = replace(graphs["onnx"], data=with_properties(graphs["onnx"].data, about))

@@ -88,6 +88,16 @@ def test_what_auto_chooses_and_what_cannot_be():
             chosen(net, "fp16", backend, "arm64")
 
 
+def test_a_precision_that_cannot_be_is_refused_before_the_work(tmp_path):
+    def never(*arguments):
+        raise AssertionError("trained")
+
+    options = ExportOptions(prune=0.3, precision="fp16", formats=("executorch", "onnx"), recover=never)
+    with pytest.raises(InputError, match="the onnx backend, does not compute in it"):
+        export_network(small(), options, tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
 @torch.no_grad()
 def test_values_that_overflow_stay_in_fp32():
     model = lively(HTDemucsConfig(**SMALL))
