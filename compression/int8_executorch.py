@@ -24,10 +24,22 @@ _WEIGHTED = {
 }
 
 
+_CONVOLUTIONS = _WEIGHTED - {torch.ops.aten.linear.default}
+_RELU = {torch.ops.aten.relu.default, torch.ops.aten.relu_.default}
+
+
 def module_of(node: torch.fx.Node) -> str:
     """Name of the module that a graph node was traced from."""
     stack = node.meta.get("nn_module_stack")
     return list(stack.values())[-1][0] if stack else ""
+
+
+def _joined(node: torch.fx.Node) -> torch.fx.Node | None:
+    """The convolution that XNNPACK computes as one with a ReLU node right behind it; None for any other node."""
+    convolution = node.args[0] if node.target in _RELU else None
+    if not isinstance(convolution, torch.fx.Node) or convolution.target not in _CONVOLUTIONS:
+        return None
+    return convolution if len(convolution.users) == 1 else None
 
 
 class _LayerQuantizer(XNNPACKQuantizer):
@@ -41,7 +53,8 @@ class _LayerQuantizer(XNNPACKQuantizer):
         ours = {n for n in model.graph.nodes if "quantization_annotation" in n.meta}
         super().annotate(model)
         for node in model.graph.nodes:
-            if node.op == "call_function" and node.target not in _WEIGHTED and node not in ours:
+            weighted = node.target in _WEIGHTED or _joined(node) is not None
+            if node.op == "call_function" and not weighted and node not in ours:
                 node.meta.pop("quantization_annotation", None)
         return model
 
@@ -64,7 +77,8 @@ def _quantizer(names: set[str], dynamic: bool) -> XNNPACKQuantizer:
         # weights and biases carry no module stack: a filter that rejects them silently drops every convolution
         if node.op != "call_function":
             return True
-        return node.target in _WEIGHTED and module_of(node) in names
+        weighted = _joined(node) or node
+        return weighted.target in _WEIGHTED and module_of(weighted) in names
 
     return _LayerQuantizer().set_global(_config(dynamic)).set_filter_function(wanted)
 
@@ -99,7 +113,11 @@ def _set_ranges(prepared: torch.fx.GraphModule, ranges: Mapping[str, tuple[Range
     for node in prepared.graph.nodes:
         if node.op != "call_function" or node.target not in _WEIGHTED or module_of(node) not in ranges:
             continue
-        for place, side in zip((node.args[0], *node.users), ranges[module_of(node)], strict=True):
+        input_range, output_range = ranges[module_of(node)]
+        behind = next(iter(node.users))
+        if _joined(behind):
+            behind, output_range = next(iter(behind.users)), replace(output_range, low=0.0)
+        for place, side in ((node.args[0], input_range), (behind, output_range)):
             observer = prepared.get_submodule(place.target)
             observer.min_val, observer.max_val = torch.tensor(side.low), torch.tensor(side.high)
 

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge.backends import backend_named
 from edge.bundle import open_bundle, snr_db
 from edge.checkpoints import save_checkpoint
 from edge.compression.int8 import WIDE_RANGE, PlannedLayer, require_all
@@ -154,6 +155,36 @@ def test_executorch_int8_stays_on_the_layers_asked_for():
         assert source.target in _WEIGHTED or all(user.target in _WEIGHTED for user in node.users)
     with torch.inference_mode():
         assert snr_db(lowered(audio).numpy(), quantized(audio).numpy()) > 20
+
+
+class Rectified(torch.nn.Module):
+    """Convolutions with a ReLU right behind them: of its own, in place, and beside another user."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.convs = torch.nn.ModuleList(torch.nn.Conv2d(8, 8, (1, 3), padding=(0, 1)) for _ in range(3))
+        self.up = torch.nn.ConvTranspose2d(8, 8, (1, 2), (1, 2))
+
+    def forward(self, x):
+        x = torch.relu(self.convs[0](x))
+        x = self.convs[1](x)
+        x = x + self.convs[2](torch.relu(x))
+        return torch.relu_(self.up(x))
+
+
+def test_executorch_int8_of_convolutions_before_a_relu(tmp_path):
+    from edge.export.to_executorch import to_executorch
+
+    module = Rectified().eval().requires_grad_(False)
+    x = torch.randn(1, 8, 1, 256, generator=torch.Generator().manual_seed(1))
+    planned = plan_precision(module, "int8", "executorch", "arm64", (x,), [(x,)])
+    assert {layer.precision for layer in planned} == {"int8-static"}
+    exported = to_executorch(module, (x,), planned)
+    require_all(planned, exported.achieved, "graph")
+    (tmp_path / "model.pte").write_bytes(exported.data)
+    (got,) = backend_named("executorch").load(str(tmp_path / "model.pte"), 1).run([x.numpy()])
+    assert exported.delegated_macs == 1 and snr_db(module(x).numpy(), got) > 30
 
 
 @pytest.mark.parametrize("level", [1.0, 1e-4])

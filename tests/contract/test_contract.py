@@ -117,11 +117,13 @@ def bundle_path(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 def test_the_third_architecture_in_executorch(tmp_path):
-    options = ExportOptions(prune=0.5, precision="fp32", formats=("executorch",))
-    export_network(model_of("tasnet"), options, tmp_path / "b")
-    bundle = open_bundle(tmp_path / "b")
-    assert bundle.manifest.precision == "fp32" and bundle.manifest.parity["executorch"] > 60
-    assert check_golden(bundle, "executorch") > 60
+    for precision, least in (("fp32", 60), ("int8", 8)):
+        options = ExportOptions(prune=0.5, precision=precision, formats=("executorch",))
+        export_network(model_of("tasnet"), options, tmp_path / precision)
+        bundle = open_bundle(tmp_path / precision)
+        assert bundle.manifest.precision == precision and bundle.manifest.parity["executorch"] > least
+        assert check_golden(bundle, "executorch") > 60
+        assert (bundle.manifest.graphs["executorch"].int8_layers() > 5) == (precision == "int8")
 
 
 def test_the_third_architecture_becomes_a_bundle(bundle_path):
