@@ -7,14 +7,12 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from edge.compression.int8 import PlannedLayer
+from edge.compression.int8 import UNTRAINED, PlannedLayer, marked_float
 from edge.compression.precisions import layer_format
 from edge.models.architectures import architecture_of
 from edge.models.bag import members
 
-# matrices that a lowered graph holds but nobody trained: counted as constants, not as weights
 _LAYER_OPS = (torch.ops.aten.convolution, torch.ops.aten.mm, torch.ops.aten.addmm)
-_CONSTANT = ("norm statistics",)
 
 
 def parameters(model: nn.Module) -> int:
@@ -60,7 +58,7 @@ def weight_bytes(module: nn.Module, plan: list[PlannedLayer]) -> int:
     total = sum(p.nbytes for p in module.parameters())
     for layer in plan:
         weighted = module.get_submodule(layer.name)
-        if layer.reason in _CONSTANT:
+        if marked_float(weighted)[0] == UNTRAINED:
             total -= sum(p.nbytes for p in weighted.parameters())
         elif (stored := layer_format(layer.precision)).scaled:
             outputs = weighted.weight.shape[1 if layer.kind == "conv_transpose" else 0]

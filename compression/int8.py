@@ -31,6 +31,7 @@ KINDS: dict[type[nn.Module], tuple[str, str]] = {
 }
 
 
+UNTRAINED = "norm statistics"  # why a matrix that nobody trained stays float: it is no weight of the network
 RANGE_SNR_DB = 14.5
 WIDE_RANGE = "no single int8 scale holds the range of its input or its output"
 IN_FLOAT = "computes in fp32: int8 would cost more than it saves"

@@ -15,8 +15,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from edge.export.norms import NORM, LayerNorm, RowNorm, Target, TokenNorm, lift, pointwise, time_mean
+from edge.compression.int8 import UNTRAINED
+from edge.export.norms import LayerNorm, RowNorm, Target, TokenNorm, lift, pointwise, time_mean
 from edge.models import hybrid, transformer
+
+FOLDED = "a norm is folded in, with columns for its statistics"
 
 
 def as_conv2d(conv: nn.Conv1d | nn.Conv2d, rows: slice = slice(None)) -> nn.Conv2d:
@@ -110,7 +113,7 @@ class ResidualBranch(nn.Module):
         self.affine = pointwise(
             F.pad(torch.diag(norm1.weight.detach()), (0, 0, 0, 2)),
             F.pad(norm1.bias.detach(), (0, 2), value=self.CONSTANT),
-            NORM,
+            FOLDED,
         )
         self.gelu = gelu(target)
         factor, root_factor = lift(target), lift(target) ** 0.5
@@ -122,20 +125,20 @@ class ResidualBranch(nn.Module):
         root = torch.where(held, values, 0).sqrt()[:, None] * vectors.T
         shift = torch.where(held, values, 1).rsqrt() * (vectors.T @ (weight.T @ bias / outputs)) * held
         rest = bias.square().mean() - shift.square().sum()
-        self.power = pointwise(_wider(root) * root_factor, shift * root_factor, NORM)
+        self.power = pointwise(_wider(root) * root_factor, shift * root_factor, UNTRAINED)
         self.eps = factor * norm2.eps
-        self.total = pointwise(torch.ones(1, hidden), factor * rest[None] + self.eps, NORM)
-        self.mean = pointwise(_wider(weight.mean(0)[None]) * root_factor, keep_float=NORM)
+        self.total = pointwise(torch.ones(1, hidden), factor * rest[None] + self.eps, UNTRAINED)
+        self.mean = pointwise(_wider(weight.mean(0)[None]) * root_factor, keep_float=UNTRAINED)
         last = (torch.arange(hidden + 2) == hidden + 1).float()
-        self.spread = pointwise(last[:, None], 1 - last, NORM)  # the last of the two channels gets the mean
+        self.spread = pointwise(last[:, None], 1 - last, UNTRAINED)  # the last of the two channels gets the mean
 
         gain, offset = norm2.weight.detach().double(), norm2.bias.detach().double()
         fold = torch.cat([scale.scale.detach().double(), torch.ones(half, dtype=torch.float64)])  # LayerScale: value
         on_stats = torch.stack([gain * bias * root_factor, -gain], 1) / self.CONSTANT  # columns: 1/std, mean/std
         on_hidden = torch.cat([gain[:, None] * weight * root_factor, on_stats], 1) * fold[:, None]
         offset = offset * fold
-        self.value = pointwise(on_hidden[:half], offset[:half], NORM)
-        self.gate = pointwise(on_hidden[half:], offset[half:], NORM)
+        self.value = pointwise(on_hidden[:half], offset[:half], FOLDED)
+        self.gate = pointwise(on_hidden[half:], offset[half:], FOLDED)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h, inverse = self.norm1(self.narrow(x))

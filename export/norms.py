@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-NORM = "norm statistics"
+from edge.compression.int8 import UNTRAINED
+
 Target = Literal["onnx", "executorch", "executorch-fp16"]
 
 
@@ -97,13 +98,13 @@ class RowNorm(nn.Module):
     def __init__(self, channels: int, eps: float, target: Target):
         super().__init__()
         self.target, self.scale = target, self.SCALE if target == "executorch-fp16" else 1.0
-        self.average = pointwise(torch.full((1, channels), 1.0 / channels), keep_float=NORM)
+        self.average = pointwise(torch.full((1, channels), 1.0 / channels), keep_float=UNTRAINED)
         if target == "executorch-fp16":
             root = torch.tensor([eps**0.5 * self.scale])
-            self.size = pointwise(torch.full((1, channels), 16.0 / channels), root, NORM)
-            self.root = pointwise(root[None], keep_float=NORM)
+            self.size = pointwise(torch.full((1, channels), 16.0 / channels), root, UNTRAINED)
+            self.root = pointwise(root[None], keep_float=UNTRAINED)
         else:
-            self.variance = pointwise(torch.full((1, channels), 1.0 / channels), torch.tensor([eps]), NORM)
+            self.variance = pointwise(torch.full((1, channels), 1.0 / channels), torch.tensor([eps]), UNTRAINED)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """x times `scale` -> the normed x in two factors, the second (1, 1, F, 1)."""
@@ -121,7 +122,7 @@ def averaging(width: int, factor: float = 1.0) -> nn.Linear:
     """Mean over the last axis, times a factor, as a Linear, the form that delegates."""
     layer = nn.Linear(width, 1, bias=False)
     layer.weight = nn.Parameter(torch.full((1, width), factor / width))
-    layer.keep_float = NORM  # type: ignore[assignment]
+    layer.keep_float = UNTRAINED  # type: ignore[assignment]
     return layer
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from edge.backends import backend_named
 from edge.bundle import open_bundle, snr_db
 from edge.checkpoints import save_checkpoint
+from edge.compression.cost import parameters, weight_bytes
 from edge.compression.int8 import WIDE_RANGE, PlannedLayer, require_all
 from edge.compression.int8_onnx import approximate_gelu
 from edge.compression.precisions import plan_precision
@@ -23,7 +24,7 @@ from edge.compression.ranges import calibrated_ranges
 from edge.errors import EdgeError, InputError
 from edge.export import pipeline
 from edge.export.architectures import interface_of
-from edge.export.graph import build_graph
+from edge.export.graph import build_graph, example_inputs
 from edge.export.lower import lower
 from edge.export.pipeline import ExportOptions, check_options, export_network
 from edge.models.enhancer import Enhancer, EnhancerConfig
@@ -31,7 +32,7 @@ from edge.models.htdemucs import HTDemucs, HTDemucsConfig
 from edge.runtime.golden import check_golden
 from edge.runtime.graphs import load_graph
 from edge.runtime.streams import EnhancerStream
-from edge.zoo import Model
+from edge.zoo import Model, load_model
 
 TINY = HTDemucsConfig(
     segment=Fraction(1), channels=8, bottom_channels=32, t_layers=2, t_heads=4, dconv_depth=1, t_scale_init=0.1
@@ -96,6 +97,17 @@ def test_weight_bytes_are_what_the_file_holds():
         graph = build_graph(model.network, interface_of(model.network), "onnx", precision, [])
         held = sum(len(i.raw_data) for i in onnx.load_from_string(graph.data).graph.initializer)
         assert graph.record.weight_bytes == pytest.approx(held, rel=0.04)
+
+
+@pytest.mark.parametrize(("backend", "more"), [("onnx", 0.005), ("executorch", 0.03)])  # zero taps, norms as columns
+def test_weight_bytes_are_those_of_the_parameters_in_every_precision(backend, more):
+    network = load_model("htdemucs-mini").network
+    interface, whole = interface_of(network), 4 * parameters(network)
+    lowered = lower(network, interface.segment, backend)
+    example = example_inputs(interface)
+    planned = {p: plan_precision(lowered, p, backend, "arm64", example) for p in ("fp32", "int8")}
+    assert whole <= weight_bytes(lowered, planned["fp32"]) <= (1 + more) * whole
+    assert 0.25 * whole < weight_bytes(lowered, planned["int8"]) < 0.35 * whole
 
 
 @pytest.fixture(scope="module")
