@@ -77,7 +77,9 @@ for bundle in map(Path, sys.argv[2:]):
         import enhance; enhance.check_golden(bundle, manifest, enhance.Enhancer(bundle, manifest))
     else:
         import separate
-        session = onnxruntime.InferenceSession(str(bundle / manifest["graphs"]["onnx"]["file"]))
+        options = onnxruntime.SessionOptions()
+        options.add_session_config_entry("session.x64quantprecision", "1")
+        session = onnxruntime.InferenceSession(str(bundle / manifest["graphs"]["onnx"]["file"]), options)
         separate.check_golden(bundle, manifest, lambda mix: session.run(["stems"], {"mix": mix[None]})[0][0])
 print(onnxruntime.__version__)
 """

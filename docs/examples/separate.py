@@ -45,18 +45,16 @@ def separate(mix, manifest, run):
     triangle = np.minimum(np.arange(1, segment + 1), np.arange(segment, 0, -1)).astype(np.float32)
     stems = np.zeros((len(manifest["sources"]), *mix.shape), np.float32)
     weights = np.zeros(n, np.float32)
+    # outside of the recording there are zeros, also in what is normalised
+    heard, given = (np.pad(x, ((0, 0), (segment, segment))) for x in (mix, (mix - mean) / scale))
     for start in range(0, n, hop):
         length = min(segment, n - start)
         before = (segment - length) // 2  # a last segment that is not full is centred in the audio around it
-        first, last = max(0, start - before), min(n, start - before + segment)
-        part = np.zeros((mix.shape[0], segment), np.float32)
-        at = first - (start - before)
-        part[:, at : at + last - first] = mix[:, first:last]
-        if np.sum(part**2, axis=1).max() < 1e-8 * (before + length):  # silence, below -80 dBFS, needs no run
-            output = np.full((len(stems), *part.shape), -mean / scale, np.float32)
+        part = slice(segment + start - before, segment + start - before + segment)
+        if np.sum(heard[:, part] ** 2, axis=1).max() < 1e-8 * (before + length):  # below -80 dBFS: needs no run
+            output = np.full((len(stems), len(mix), segment), -mean / scale, np.float32)
         else:
-            part[:, at : at + last - first] = (part[:, at : at + last - first] - mean) / scale
-            output = run(part)
+            output = run(given[:, part])
         stems[..., start : start + length] += triangle[:length] * output[..., before : before + length]
         weights[start : start + length] += triangle[:length]
     return stems / weights * scale + mean
@@ -64,7 +62,9 @@ def separate(mix, manifest, run):
 
 def main(bundle, song, folder):
     manifest = json.loads((bundle / "manifest.json").read_text())
-    session = onnxruntime.InferenceSession(str(bundle / manifest["graphs"]["onnx"]["file"]))
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", "1")  # int8 on x86 without VNNI
+    session = onnxruntime.InferenceSession(str(bundle / manifest["graphs"]["onnx"]["file"]), options)
 
     def run(mix):
         return session.run(["stems"], {"mix": mix[None].astype(np.float32)})[0][0]
