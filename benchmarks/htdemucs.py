@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge.backends import BACKENDS
 from edge.benchmarks.profiling import serve_profile
 from edge.benchmarks.report import (
     Content,
@@ -125,7 +126,7 @@ def run(folder: Path, threads: int, seconds: float, launches: int, config: HTDem
     """
     bundles = export(folder, config, cpu)
     watch = Watch()
-    cases = [Case(bundle.path, backend, threads) for bundle in bundles for backend in ("onnx", "executorch")]
+    cases = [Case(bundle.path, backend, threads) for bundle in bundles for backend in BACKENDS]
     others = {PACKAGE: Other(serve_demucs, (threads, config))}
     with progress_bar(total=100, unit="%") as bar:
 
@@ -139,7 +140,7 @@ def run(folder: Path, threads: int, seconds: float, launches: int, config: HTDem
     if others[PACKAGE].told["parameters"] != unpruned.manifest.compression.parameters.before:
         raise EdgeError(f"{unpruned.path} holds another network than the demucs package's")
     for result in report.results:
-        if result.backend == "onnx":
+        if BACKENDS[result.backend].profiled:
             result.profile = run_alone(serve_profile, (result.bundle, threads), 5.0)
     compare_to(report.results, str(unpruned.path))
     settings = {"seconds": seconds, "threads": [threads], "seed": 0, "baseline": str(unpruned.path)}
@@ -161,9 +162,9 @@ def run(folder: Path, threads: int, seconds: float, launches: int, config: HTDem
         }
     }
     found["delegation"] = {
-        case_name(r): open_bundle(Path(r["bundle"])).manifest.graphs["executorch"].delegation()
+        case_name(r): open_bundle(Path(r["bundle"])).manifest.graphs[r["backend"]].delegation()
         for r in found["results"]
-        if r["backend"] == "executorch"
+        if not BACKENDS[r["backend"]].profiled
     }
     return found
 

@@ -95,6 +95,21 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} is no JSON ({error})") from error
 
 
+def read_as(format: str, path: Path, command: str) -> dict[str, Any]:
+    """What `command` wrote to a JSON file that says `format`; InputError where the file is something else."""
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("format") != format:
+        raise InputError(f"{path} was not written by {command}")
+    return content
+
+
+def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
+    """Each to the file of its name, whole or not at all."""
+    for name, text in texts.items():
+        with atomic_path(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
 def load(path: Path) -> Content:
     """Read a report; InputError where it is none, or of another major version."""
     found = read_json(path)

@@ -94,7 +94,7 @@ def test_the_command_runs_both_and_goes_on(data, in_steps, few_pairs, tmp_path, 
 
 def test_refusals(data, tmp_path):
     with pytest.raises(InputError, match="no training of 'htdemucs'"):
-        baseline.train_from_scratch("htdemucs", 0.5, data, 1, tmp_path)
+        baseline.compare("htdemucs", 0.5, data, 1, tmp_path)
     with pytest.raises(InputError, match="not found"):
         baseline.compare("enhancer", 0.5, tmp_path / "none", 1, tmp_path)
     (tmp_path / "x.json").write_text("[]")

@@ -168,7 +168,7 @@ def test_the_files_say_what_the_report_says(swept):
         assert f"{variant['graph_bytes'] / 1e6:.2f}" in cells and f"{variant['time']['rtf']:.4f}" in cells
     assert "Measured by `" in text and content["machine"]["processor"] in text
     assert tables.text(content).count("int8") >= 2
-    with pytest.raises(InputError, match="no report"):
+    with pytest.raises(InputError, match="was not written by edge-compress report"):
         report.load(_written(output / "x.json", "{}"))
     with pytest.raises(InputError, match="is no JSON"):
         report.load(_written(output / "x.json", "{"))

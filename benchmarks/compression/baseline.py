@@ -18,14 +18,13 @@ import torch
 from torch import nn
 
 from edge import __version__
-from edge.atomic import atomic_path
 from edge.benchmarks.compression.tables import baseline_markdown
-from edge.benchmarks.report import Watch, read_json
+from edge.benchmarks.report import Watch, read_as, write_texts
 from edge.checkpoints import save_checkpoint
 from edge.compression.cost import parameters
 from edge.compression.prune import prune
 from edge.errors import InputError
-from edge.models.htdemucs import HTDemucs
+from edge.models.architectures import architecture_of
 from edge.training.architectures import training_of
 from edge.training.loop import Schedule, Task, train
 from edge.training.recover import recover
@@ -40,7 +39,7 @@ Progress = Callable[[str], None]
 
 
 def fresh_weights(network: nn.Module, pruned: nn.Module, seed: int) -> nn.Module:
-    """A copy of `pruned`, an HTDemucs or Enhancer pruned from `network`, with newly initialised parameters.
+    """A copy of `pruned`, which was pruned from `network`, with newly initialised parameters.
 
     They are cut from an initialisation of the unpruned widths by `seed`, and larger as fewer inputs are added up, so
     that layers give outputs of the size that they would have, had they been made so narrow.
@@ -49,12 +48,11 @@ def fresh_weights(network: nn.Module, pruned: nn.Module, seed: int) -> nn.Module
         torch.manual_seed(seed)
         drawn = dict(type(network)(network.config).named_parameters())
     fresh = copy.deepcopy(pruned).requires_grad_(True)
-    # HT Demucs pulls the spread of its convolutions towards 0.1: half as much of the width is left in it
+    rescaled = architecture_of(pruned).rescaled  # half as much of the width is left in the spread
     powers: dict[str, float] = {}
     for name, layer in fresh.named_modules():
         if isinstance(layer, (*_LINEAR, *_CONVOLUTIONS)):
-            rescaled = isinstance(pruned, HTDemucs) and isinstance(layer, _CONVOLUTIONS)
-            powers[f"{name}.weight"] = 0.25 if rescaled else 0.5
+            powers[f"{name}.weight"] = 0.25 if rescaled and isinstance(layer, _CONVOLUTIONS) else 0.5
     with torch.no_grad():
         for name, parameter in fresh.named_parameters():
             source = drawn[name]
@@ -63,25 +61,6 @@ def fresh_weights(network: nn.Module, pruned: nn.Module, seed: int) -> nn.Module
                 value = value * math.pow(source[0].numel() / parameter[0].numel(), powers[name])
             parameter.copy_(value)
     return fresh
-
-
-def train_from_scratch(
-    model_name: str,
-    ratio: float,
-    data: Path,
-    minutes: float,
-    out: Path,
-    *,
-    checkpoint: Path | None = None,
-    seed: int = 0,
-    resume: bool = False,
-) -> dict[str, float]:
-    """Train a network of the size that `model_name` pruned by `ratio` has, from new weights; its last validation.
-
-    out: folder of the run, as of `edge-train`; the checkpoint lies there. Raises InputError as `edge-train` does.
-    """
-    model = _load(model_name, checkpoint)
-    return _scratch(model, prune(model.network, ratio).model, ratio, data, minutes, out, seed, resume)
 
 
 def compare(
@@ -144,18 +123,13 @@ def compare(
         "baseline.json": json.dumps(told, indent=1, allow_nan=False) + "\n",
         "baseline.md": f"# {model_name}: recovered or trained from scratch\n\n{baseline_markdown(told)}\n",
     }
-    for name, text in texts.items():
-        with atomic_path(out / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    write_texts(out, texts)
     return told
 
 
 def load(path: Path) -> dict[str, Any]:
     """What `compare` wrote, read back; InputError where the file is something else."""
-    content = read_json(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InputError(f"{path} was not written by edge-compress baseline")
-    return content
+    return read_as(FORMAT, path, "edge-compress baseline")
 
 
 def _load(name: str, checkpoint: Path | None) -> Model:

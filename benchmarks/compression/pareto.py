@@ -29,6 +29,7 @@ TITLES = {
 }
 WIDTH, _PANEL, _LEFT, _TOP, _BOTTOM = 820, 300, 54, 34, 44
 _BACKENDS = tuple(BACKENDS)
+_USUAL = "arm64"  # points for other processors are named
 _STYLE = """
 svg { --paper: #ffffff; --ink: #1c2330; --soft: #5b6472; --line: #e3e6eb; --b0: #3b6fb6; --b1: #d9822b; }
 @media (prefers-color-scheme: dark) {
@@ -150,7 +151,7 @@ def _panel(model: Mapping[str, Any], name: str) -> str:
     taken = [(x(c) - 6, y(q) - 6, x(c) + 6, y(q) + 6) for c, q, _ in points]
     labels: list[tuple[str, float, float]] = []
     for c, q, v in points:
-        px, py, text = x(c), y(q), f"{v['ratio']:g}" + (" x86" if v["cpu"] == "x86" else "")
+        px, py, text = x(c), y(q), f"{v['ratio']:g}" + (f" {v['cpu']}" if v["cpu"] not in (None, _USUAL) else "")
         kind = ("h" if v["precision"] == "fp32" else "f") + str(_BACKENDS.index(v["backend"]))
         hint = f"pruned {text}, {v['precision']}, {v['backend']}: {c:.4g}, {q:.2f} dB"
         parts.append(_mark(kind, px, py, hint))

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from edge import __version__
-from edge.atomic import atomic_path
 from edge.benchmarks.compression import baseline
 from edge.benchmarks.compression.held_out import INPUT, NETWORK, means, open_test_set, score_all, summary
 from edge.benchmarks.compression.pareto import COSTS, draw, front, quality_key
@@ -24,10 +23,11 @@ from edge.benchmarks.compression.sweep import Exported, Failure, export_all, gri
 from edge.benchmarks.compression.tables import markdown
 from edge.benchmarks.compression.timing import measure_times
 from edge.benchmarks.quality.systems import Scores, System
-from edge.benchmarks.report import Watch, read_json
+from edge.benchmarks.report import Watch, read_as, write_texts
 from edge.bundle import Bundle
 from edge.compression.cost import macs_per_second, parameters
-from edge.errors import EdgeError, InputError
+from edge.compression.processors.arm64 import ARM64
+from edge.errors import EdgeError
 from edge.export.architectures import interface_of
 from edge.export.pipeline import ExportOptions, check_options
 from edge.zoo import Model
@@ -94,9 +94,7 @@ def write(content: dict[str, Any], output: Path) -> None:
         "report.md": f"# Compression of {', '.join(m['name'] for m in content['models'])}\n\n{markdown(content)}\n",
         "pareto.svg": draw(content),
     }
-    for name, text in texts.items():
-        with atomic_path(output / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    write_texts(output, texts)
 
 
 def _sweep(model: Model, options: ReportOptions, output: Path, progress: Progress) -> dict[str, Any]:
@@ -196,7 +194,7 @@ def _count(
         graph = bundle.graph_path(variant["backend"])
         system = System("arm", "arm", hashlib.sha256(graph.read_bytes()).hexdigest()[:16])
         variant["arm"] = {}
-        for core in options.cores if variant["cpu"] in (None, "arm64") else ():
+        for core in options.cores if variant["cpu"] in (None, ARM64.name) else ():
             counts = known.get(system, core)
             if counts is None:
                 progress(f"{variant['bundle']} {variant['backend']}: count instructions on {core}")
@@ -212,7 +210,4 @@ def _count(
 
 def load(path: Path) -> dict[str, Any]:
     """A report read back; InputError where the file is none."""
-    content = read_json(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InputError(f"{path} is no report of edge-compress report")
-    return content
+    return read_as(FORMAT, path, "edge-compress report")

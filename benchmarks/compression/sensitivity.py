@@ -97,8 +97,8 @@ def scan(
     The network is lowered and exported once; "executorch" is scanned in the quantized torch graph, before XNNPACK
     takes it over. folder: where the fp32 bundle is kept, whose manifest the streams need.
     """
-    if backend not in ("onnx", "executorch"):
-        raise InputError(f"unknown backend {backend!r}; known: onnx, executorch")
+    if backend not in _QUANTIZERS:
+        raise InputError(f"unknown backend {backend!r}; known: {', '.join(_QUANTIZERS)}")
     fp32 = dataclasses.replace(options, precision="fp32", formats=("onnx",))
     bundle = export_once(model, fp32, folder, progress)
     small, _ = compress(model, options)
@@ -109,7 +109,7 @@ def scan(
     batches = [(torch.from_numpy(audio), *example[1:]) for audio in calibration]
     plan = plan_precision(lowered, "int8", backend, options.cpu, example, batches)
     progress(f"{model.name}: export for {backend}")
-    quantize = {"onnx": _onnx, "executorch": _executorch}[backend](interface, lowered, example)
+    quantize = _QUANTIZERS[backend](interface, lowered, example)
     mix, target = samples.song() if model.task == "separate" else samples.speech()
     judged = model.task == "enhance" or tuple(bundle.manifest.sources) == samples.STEMS
 
@@ -172,6 +172,9 @@ def _executorch(_interface, lowered, example) -> Quantize:
         return run
 
     return quantize
+
+
+_QUANTIZERS = {"onnx": _onnx, "executorch": _executorch}
 
 
 def text(report: Mapping[str, Any]) -> str:

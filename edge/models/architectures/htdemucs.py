@@ -42,4 +42,4 @@ def run_once(meta: Any, segment: int | None = None) -> float:
     return length / c.samplerate
 
 
-HTDEMUCS = Architecture("htdemucs", "separate", HTDemucs, HTDemucsConfig, forward, process, run_once)
+HTDEMUCS = Architecture("htdemucs", "separate", HTDemucs, HTDemucsConfig, forward, process, run_once, rescaled=True)

@@ -20,7 +20,8 @@ class Architecture:
     process(network, audio): a whole recording, aligned: (channels, n) to (sources, channels, n), or (n,) to (n,).
     run_once(meta, segment): run a network that lies on the meta device once, on as little as is regular; returns the
     seconds of audio that this was. segment: samples, None for the network's own.
-    fp32_tensors: those that an int8 checkpoint rounds no further than fp16.
+    fp32_tensors: those that an int8 checkpoint rounds no further than fp16. rescaled: whether new weights of its
+    convolutions are pulled towards a spread of their own, whatever the width.
     """
 
     kind: str
@@ -31,3 +32,4 @@ class Architecture:
     process: Callable[[nn.Module, np.ndarray], np.ndarray]
     run_once: Callable[[nn.Module, int | None], float]
     fp32_tensors: tuple[str, ...] = ()
+    rescaled: bool = False
