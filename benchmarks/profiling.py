@@ -71,7 +71,8 @@ def profile_onnx(path: str | Path, threads: int, seconds: float) -> Profile:
     from edge.benchmarks.worker import Hops
 
     with tempfile.TemporaryDirectory() as folder:
-        graph = Onnx(str(bundle.graph_path("onnx")), threads, str(Path(folder) / "profile"))
+        long = bundle.manifest.segment is not None
+        graph = Onnx(str(bundle.graph_path("onnx")), threads, str(Path(folder) / "profile"), long)
         hops = Hops(bundle.manifest, graph.run)
         limit = max(2, _MAX_EVENTS // (2 * sum(bundle.manifest.graphs["onnx"].ops.values()) or 1))
         started, runs = time.perf_counter(), 0

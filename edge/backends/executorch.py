@@ -47,7 +47,7 @@ def _prepare() -> None:
         importlib.import_module(package)
 
 
-def _load(path: str, threads: int) -> Runtime:
+def _load(path: str, threads: int, interface: Interface) -> Runtime:
     """The program at `path`; `threads` is set for the whole process."""
     torch_free = executorch_package() == "executorch_numpy_runtime"
     return ExecutorchNumpy(path, threads) if torch_free else ExecutorchTorch(path, threads)
@@ -59,10 +59,9 @@ class ExecutorchNumpy:
     def __init__(self, path: str, threads: int):
         import executorch_numpy_runtime
 
-        with open(path, "rb") as file:
-            self._content = file.read()  # the program reads these bytes for as long as it lives
         with quiet_stderr(), _processors(threads):
-            self._program = executorch_numpy_runtime.Runtime.get().load_program(self._content)
+            # not its content: the runtime keeps the file open, and of the weights only what it has packed
+            self._program = executorch_numpy_runtime.Runtime.get().load_program(path)
             self._method = self._program.load_method("forward")
         self._threads, self._lock, self._fresh = threads, threading.Lock(), True
 
@@ -103,9 +102,7 @@ class ExecutorchTorch:
 
             torch.set_num_threads(threads)
             _portable_lib._unsafe_reset_threadpool(threads)
-            with open(path, "rb") as file:
-                self._content = file.read()  # the method reads these and the program for as long as it lives
-            self._program = _portable_lib._load_program_from_buffer(self._content)
+            self._program = _portable_lib._load_program(path)  # maps the file; the method needs it and the program
             self._method = self._program.load_method("forward")
         self._tensor, self._lock = torch.from_numpy, threading.Lock()
 

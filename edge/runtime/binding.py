@@ -50,10 +50,11 @@ class Carried:
         self._zeros = [wrap(state) for state in states]
         self.input = first
         self._inputs = [wrap(first), *self._zeros]
-        self.output = np.zeros(interface.outputs[0].shape, np.float32)
+        self.output = self._silence = np.zeros(interface.outputs[0].shape, np.float32)
         self._first_run = True
 
     def run(self) -> None:
+        self.output = self._silence  # the last one's memory is free for the next
         outputs = self._run(self._inputs)
         output = self._unwrap(outputs[0])
         if self._first_run:

@@ -83,7 +83,7 @@ def load_file(
     where = where or str(path.parent)
     try:
         import_backend(backend)
-        runtime = backend_named(backend).load(str(path), threads)
+        runtime = backend_named(backend).load(str(path), threads, interface)
     except EdgeError:
         raise
     except Exception as error:
