@@ -160,8 +160,28 @@ def text(content: Content) -> str:
             ]
         )
     parts = [columns(speed), columns(cost)]
+    if memory := memory_rows(names, results):
+        parts.append(columns(memory))
     parts += [profile_text(name, r) for name, r in zip(names, results, strict=True) if r.get("profile")]
     return "\n\n".join([*parts, "\n".join(notes(content))])
+
+
+def memory_rows(names: Sequence[str], results: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Header and cells in MB, of the results whose memory is known; none where there are none."""
+    keys = ("before_bytes", "load_bytes", "held_bytes", "peak_bytes")
+    rows = [
+        [
+            name,
+            r["backend"],
+            str(r["threads"]),
+            *(number(r["memory"][key], 1e-6, 0) for key in keys),
+            number(r["memory"]["peak_bytes"] - r["memory"]["before_bytes"], 1e-6, 0),
+        ]
+        for name, r in zip(names, results, strict=True)
+        if r.get("memory")
+    ]
+    header = ["memory, MB", "backend", "thr", "before the graph", "loading", "loaded", "peak", "of the graph"]
+    return [header, *rows] if rows else []
 
 
 def notes(content: Content) -> list[str]:
@@ -174,6 +194,10 @@ def notes(content: Content) -> list[str]:
         )
     if any(r.get("overhead_share") is not None for r in content["results"]):
         lines.append("host %: what the streaming session adds to the graph's run, in percent of the hop.")
+    measured = [r["memory"] for r in content["results"] if r.get("memory")]
+    if measured:
+        also = ", torch, which the executorch package brings," if any(m["torch"] for m in measured) else ""
+        lines.append(f"memory: resident, of a process of its own with Python, NumPy, the runtime{also} and the graph.")
     for backend, threads in dict.fromkeys((p["backend"], p["threads"]) for p in peaks):
         rates = [
             f"{max(p[key] for p in own) / 1e9:.0f} {unit}"

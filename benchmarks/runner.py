@@ -22,8 +22,10 @@ import numpy as np
 
 from edge.benchmarks import floor, worker
 from edge.benchmarks.floor import Floor, Peak
+from edge.benchmarks.memory import Memory, measure_memory, median
 from edge.benchmarks.profiling import Profile
 from edge.benchmarks.stats import Ratio
+from edge.bundle import open_bundle
 from edge.errors import EdgeError, InputError
 
 MIN_ROUNDS, MAX_ROUNDS = 6, 60
@@ -76,6 +78,7 @@ class Result:
     overhead_share_of_work: float | None = None
     ratio: Ratio | None = None
     floor: Floor | None = None
+    memory: Memory | None = None
     profile: Profile | None = None
 
 
@@ -181,8 +184,11 @@ def measure(
     for name, member in guests.items():
         others[name].rounds = member.rounds
         others[name].told = {key: value for told in reversed(member.told) for key, value in told.items()}
+    memory = _memories(own, launches, report)
     failed = {(f.bundle, f.backend, f.threads) for f in report.failures}
-    report.results = [_result(c, m, report.peaks) for c, m in own.items() if m.rounds and m.place not in failed]
+    report.results = [
+        _result(c, m, memory[c], report.peaks) for c, m in own.items() if m.rounds and m.place not in failed
+    ]
     return report
 
 
@@ -194,6 +200,21 @@ def run_alone(target: Callable[..., None], arguments: tuple[Any, ...], request: 
         answer = member.ask(request)
         member.ask(None)
         return answer
+
+
+def _memories(own: Mapping[Case, _Member], launches: int, report: Report) -> dict[Case, Memory | None]:
+    """By case, the median of `launches` processes: after the rounds, which they would disturb."""
+    memories: dict[Case, Memory | None] = {}
+    for case, member in own.items():
+        if not member.rounds:
+            continue
+        try:
+            measured = [measure_memory(open_bundle(case.bundle), case.backend, case.threads) for _ in range(launches)]
+        except EdgeError as error:
+            report.failures.append(Failure(case.bundle.name, case.backend, case.threads, str(error), error.exit_code))
+            continue
+        memories[case] = median([m for m in measured if m]) if all(measured) else None
+    return memories
 
 
 def _case_member(case: Case) -> _Member:
@@ -284,7 +305,7 @@ def _process(target: Callable[..., None], arguments: tuple[Any, ...]) -> Iterato
         process.kill()
 
 
-def _result(case: Case, member: _Member, peaks: list[Peak]) -> Result:
+def _result(case: Case, member: _Member, memory: Memory | None, peaks: list[Peak]) -> Result:
     values = {key: value for told in member.told for key, value in told.items()}
     hop = values["hop_seconds"]
     runs = np.concatenate(member.rounds)
@@ -294,8 +315,7 @@ def _result(case: Case, member: _Member, peaks: list[Peak]) -> Result:
     for key in ("load_seconds", "first_seconds", "overhead_seconds", "overhead_share", "overhead_share_of_work"):
         if key in values:
             values[key] = statistics.median(told[key] for told in member.told)
-    if values["peak_bytes"] is not None:
-        values["peak_bytes"] = max(told["peak_bytes"] for told in member.told)
+    values["peak_bytes"] = memory and memory.peak_bytes  # the measuring process holds more than the graph needs
     return Result(
         bundle=str(case.bundle),
         backend=case.backend,
@@ -307,5 +327,6 @@ def _result(case: Case, member: _Member, peaks: list[Peak]) -> Result:
         hop_quantiles=[float(q) for q in np.quantile(runs, np.linspace(0, 1, 21))],
         deadline_misses=int(np.sum(runs > hop)),
         floor=lowest,
+        memory=memory,
         **values,
     )

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edge.backends import import_backend
+from edge.benchmarks.memory import peak_memory_bytes
 from edge.bundle import Bundle, open_bundle
 from edge.errors import EdgeError
 from edge.manifest import Manifest
@@ -136,23 +135,6 @@ def measure_overhead(manifest: Manifest, graph: LoadedGraph) -> dict[str, float]
         "overhead_share": seconds * manifest.sample_rate / manifest.hop,
         "overhead_share_of_work": seconds / statistics.median(total),
     }
-
-
-def peak_memory_bytes() -> int | None:
-    """The peak resident set of this process alone, Python and its libraries included; None where unknown.
-
-    Linux: VmHWM, for `ru_maxrss` of a child starts at the peak of the parent that it was forked from.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), None)
-        return 1024 * int(line.split()[1]) if line else None
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def describe(bundle: Bundle, backend: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ _BENCHMARKS = (
     "compare",
     "floor",
     "machine",
+    "memory",
     "page",
     "profiling",
     "report",

@@ -96,7 +96,7 @@ def test_silence_and_full_scale_work(bundle, task, value, tmp_path):
 # A fresh process for each length. VmHWM: ru_maxrss of a child would start at its parent's peak.
 PEAK = """
 import sys
-from edge.benchmarks.worker import peak_memory_bytes
+from edge.benchmarks.memory import peak_memory_bytes
 from edge.cli.run import main
 code = main(sys.argv[1:])
 print(peak_memory_bytes())

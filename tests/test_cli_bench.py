@@ -43,7 +43,10 @@ def test_json_report(separator_path, both_enhancer_path, tmp_path):
         assert result["rtf"] == pytest.approx(times["p50"] / result["hop_seconds"])
         assert len(result["rtf_rounds"]) == report["settings"]["rounds"] and result["hops"] >= 6
         assert result["golden_snr_db"] > 60
-        assert 10e6 < result["peak_bytes"] < 2e9
+        memory = result["memory"]
+        assert 10e6 < memory["before_bytes"] <= memory["load_bytes"] <= memory["peak_bytes"] < 2e9
+        assert memory["before_bytes"] <= memory["held_bytes"] <= memory["load_bytes"]
+        assert result["peak_bytes"] == memory["peak_bytes"]
         assert result["load_seconds"] > 0 and result["first_seconds"] > 0
         assert result["floor"]["compute_seconds"] >= 0 and result["floor"]["times"] > 0
     separate, onnx, executorch = report["results"]
@@ -77,6 +80,7 @@ def test_threads_baseline_and_profile(enhancer_path, separator_path):
 def test_table_names_every_case_and_the_machine(separator_path, enhancer_path):
     done = bench(separator_path, enhancer_path, "--threads", 2, "--no-floor")
     assert done.returncode == 0 and done.stderr == ""
+    assert "before the graph" in done.stdout and "memory: resident" in done.stdout
     assert "RTF" in done.stdout and "tiny-separate" in done.stdout and "tiny-enhance" in done.stdout
     assert "2 thread(s)" in done.stdout and "onnxruntime" in done.stdout
 
@@ -136,7 +140,7 @@ def test_fingerprint_and_memory():
     assert machine["processor"] and machine["packages"]["numpy"]
     # in a process of its own: this one's peak may lie far above what it uses now
     code = """
-from edge.benchmarks.worker import peak_memory_bytes
+from edge.benchmarks.memory import peak_memory_bytes
 before = peak_memory_bytes()
 block = bytearray(200_000_000)
 block[::4096] = b"x" * len(block[::4096])

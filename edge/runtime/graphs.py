@@ -5,14 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge.backends import BACKENDS, backend_named, import_backend
-from edge.bundle import Bundle
 from edge.errors import EdgeError, InputError
 from edge.interface import Interface
 from edge.runtime.binding import Binding, Carried, Runtime
+
+if TYPE_CHECKING:  # what a device does not need takes no memory there
+    from edge.bundle import Bundle
 
 Graph = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 

@@ -21,7 +21,7 @@ from edge.runtime.binding import Carried
 
 
 class TorchScript:
-    def __init__(self, path: str, threads: int):
+    def __init__(self, path: str, threads: int, interface: Any):
         self._module = torch.jit.load(path)
 
     @torch.inference_mode()
