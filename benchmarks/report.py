@@ -16,6 +16,7 @@ from edge.atomic import atomic_path
 from edge.benchmarks.machine import fingerprint, machine_line, processor_ticks, steal_share, temperatures
 from edge.benchmarks.runner import Report, Result
 from edge.benchmarks.stats import paired_ratio
+from edge.benchmarks.verdict import verdicts
 from edge.errors import EdgeError, InputError
 
 SCHEMA_VERSION = "1.0"
@@ -163,7 +164,7 @@ def text(content: Content) -> str:
     if memory := memory_rows(names, results):
         parts.append(columns(memory))
     parts += [profile_text(name, r) for name, r in zip(names, results, strict=True) if r.get("profile")]
-    return "\n\n".join([*parts, "\n".join(notes(content))])
+    return "\n\n".join([*parts, "\n".join(notes(content)), "\n".join(verdicts(names, results))])
 
 
 def memory_rows(names: Sequence[str], results: Sequence[dict[str, Any]]) -> list[list[str]]:

@@ -32,6 +32,7 @@ _BENCHMARKS = (
     "runner",
     "stats",
     "svg",
+    "verdict",
     "worker",
 )
 _MAIN = """\

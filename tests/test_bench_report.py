@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.benchmarks import compare, floor, page, profiling, report, runner, stats, svg
+from edge.benchmarks import compare, floor, page, profiling, report, runner, stats, svg, verdict
 from edge.benchmarks.floor import Peak
 from edge.errors import InputError
 
@@ -47,6 +47,24 @@ def test_paired_ratio_cancels_what_slows_a_round(pairs, true_ratio):
     slow = [a for a, _ in pairs]
     found = stats.paired_ratio([true_ratio * s for s in slow], slow)
     assert found.value == pytest.approx(true_ratio) and found.low == pytest.approx(found.high)
+
+
+def test_a_sentence_for_each_bundle():
+    slow = {"p50": 2.0, "p99": 2.5}
+    results = [
+        result(),
+        result(threads=2, rtf=0.015),
+        result("song", rtf=2.1, hop_time=slow, hop_seconds=1.0),
+        result("late", rtf=0.5, hop_seconds=0.01, hop_time={"p99": 0.012}),
+        result("long", rtf=0.2, latency_seconds=4.0, peak_bytes=None),
+    ]
+    assert verdict.verdicts(report.labels(results), results) == [
+        "one runs live here (onnx, 2 threads): 1.5 % of 2 cores, 80 MB of memory, 20 ms of latency.",
+        "song does not run live here (onnx, 1 thread): it takes 2.1 times as long as the audio lasts.",
+        "late does not run live here (onnx, 1 thread): one hop in a hundred takes 12 ms of 10 ms.",
+        "long runs live here (onnx, 1 thread): 20 % of a core, 4.0 s of latency.",
+    ]
+    assert "one runs live here" in report.text(content(result()))
 
 
 @pytest.mark.parametrize("count", [6, 15, 60])

@@ -37,6 +37,13 @@ def test_a_network_of_ones_own_under_its_own_name(tmp_path, capsys):
         assert snr_db(expected, stem) >= 70
 
 
+def test_a_network_of_which_no_graph_can_be_made(tmp_path, capsys):
+    torch.save(package(build(kernel_size=4, stride=2)), tmp_path / "m.th")
+    assert main(["--checkpoint", str(tmp_path / "m.th"), "-o", str(tmp_path)]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "stride=2" in error and "stride 4" in error and not (tmp_path / "m").exists()
+
+
 def test_a_bare_file_is_asked_about_and_then_exported(tmp_path, capsys):
     torch.save({"model": build().state_dict()}, tmp_path / "my net.pt")
     base = ["--checkpoint", str(tmp_path / "my net.pt"), "--precision", "fp32", "--format", "onnx", "-o", str(tmp_path)]

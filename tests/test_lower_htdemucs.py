@@ -41,6 +41,9 @@ def lively(config: HTDemucsConfig, seed: int = 0) -> HTDemucs:
         ({"dconv_mode": 1, "t_cross_first": True}, 22050),
         ({"t_layers": 0}, 22050),
         ({"freq_emb": 0.0, "t_weight_pos_embed": 0.5}, 22050),
+        ({"nfft": 2048}, 22050),
+        ({"nfft": 3072, "depth": 3}, 22050),
+        ({"nfft": 8192}, 22050),
     ],
 )
 def test_equals_training_network(over, length, target):

@@ -130,6 +130,9 @@ def check(settings: Mapping[str, Any]) -> None:
         raise ValueError(f"unsupported settings kernel_size={kernel} with stride={stride}")
     if whole["nfft"] // 2 // stride ** (whole["depth"] - 1) <= kernel:
         raise ValueError(f"unsupported settings depth={whole['depth']} with nfft={whole['nfft']} (no frequencies left)")
+    rows = stride ** whole["depth"]
+    if whole["nfft"] // 2 % rows:
+        raise ValueError(f"unsupported settings depth={whole['depth']} with nfft={whole['nfft']} (not by 2 x {rows})")
 
 
 def to_config(settings: Mapping[str, Any]) -> HTDemucsConfig:

@@ -85,7 +85,7 @@ def _run(args: argparse.Namespace, argv: list[str]) -> int:
 
     cases, failures = _cases(args.bundles, args.backend, args.threads)
     watch = reports.Watch()
-    with progress_bar(total=100, unit="%") as bar:
+    with progress_bar(total=100, bar_format="{desc} {percentage:3.0f} %|{bar}| {remaining} left") as bar:
 
         def step(share: float, label: str) -> None:
             bar.set_description(label)

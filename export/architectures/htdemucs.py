@@ -16,9 +16,14 @@ MAX_SECONDS = 60
 
 
 def interface(network: Any, seconds: float | None = None) -> Interface:
-    """Raises InputError for a segment below the STFT's window or above a minute."""
+    """Raises InputError for a network of which no graph can be made, a segment below its window or above a minute."""
     c = network.config
+    if c.nfft % 16 or c.stride != 4:
+        wanted = "nfft must be a multiple of 16 and stride 4 (with a kernel_size of 8)"
+        raise InputError(f"no graph can be made of a network with nfft={c.nfft} and stride={c.stride}: {wanted}")
     segment = c.segment_samples if seconds is None else int(c.samplerate * seconds)  # as demucs rounds
+    if seconds is None and segment < c.nfft:
+        raise InputError(f"the network's own segment is shorter than its window of {c.nfft} samples; give --segment")
     if seconds is not None and not c.nfft <= segment <= MAX_SECONDS * c.samplerate:
         raise InputError(f"--segment must lie between {c.nfft / c.samplerate:.2f} and {MAX_SECONDS} seconds")
     return separation_interface(stem_names(c.sources), c.samplerate, c.audio_channels, segment)
