@@ -2,11 +2,14 @@
 
 import copy
 import dataclasses
+from fractions import Fraction
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
+from edge import samples
 from edge.checkpoints import checkpoint_metadata, load_checkpoint
 from edge.compression.prune import prune
 from edge.errors import InputError
@@ -16,6 +19,7 @@ from edge.models.htdemucs import HTDemucs, HTDemucsConfig
 from edge.training import recover as recovery
 from edge.training.architectures import TRAINING
 from edge.training.loop import Schedule, Task
+from edge.training.mixtures import mixture_task, split, taught
 
 
 @pytest.fixture
@@ -47,7 +51,7 @@ def test_student_learns_and_teacher_stays(tiny_task, tmp_path):
     with torch.no_grad():  # half way between the target and the teacher
         output, taught = student.enhance(audio), teacher.enhance(audio)
         expected = 100 * (output - (clean + taught) / 2).square().mean()
-        task = recovery._distillation(student, teacher, tmp_path, {}, {"batch": 3}, "int8")
+        task = recovery._distillation(student, teacher, tmp_path, {"batch": 3})
         assert len(task.batch(np.random.default_rng(0))["clean"]) == 3
         assert torch.allclose(task.loss(student, {"noisy": audio, "clean": clean}), expected)
     record = recovery.recover(student, teacher, tmp_path, 0.03, 0.5, out=tmp_path / "run", notes={"origin": "test"})
@@ -62,6 +66,72 @@ def test_student_learns_and_teacher_stays(tiny_task, tmp_path):
     with pytest.raises(InputError, match="resume"):
         recovery.recover(student, teacher, tmp_path, 0.03, 0.5, out=tmp_path / "run")
     recovery.recover(prune(teacher, 0.5).model, teacher, tmp_path, 0.05, 0.5, out=tmp_path / "run", resume=True)
+
+
+SMALL = dict(channels=4, bottom_channels=16, t_layers=1, t_heads=2, dconv_comp=2, segment=Fraction(1, 2))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Recordings of other rates and channel counts, and what is none."""
+    song = samples.song()[0].T[: 6 * 44100]
+    place = tmp_path / "my music"
+    (place / "more").mkdir(parents=True)
+    soundfile.write(place / "a.wav", song, 44100)
+    soundfile.write(place / "more" / "b.flac", song[: 5 * 44100 : 2, :1] * 0.5, 22050)
+    soundfile.write(place / "short.wav", song[:100], 44100)
+    (place / "broken.wav").write_bytes(b"RIFF")
+    (place / "cover.jpg").write_bytes(b"no audio")
+    return place
+
+
+def small(sources=("bass", "rest"), **over) -> HTDemucs:
+    torch.manual_seed(0)
+    return HTDemucs(HTDemucsConfig(sources=sources, **{**SMALL, **over})).eval()
+
+
+@pytest.mark.parametrize("over", [{}, {"samplerate": 48000, "audio_channels": 1}])
+def test_recovery_on_recordings_alone(folder, monkeypatch, tmp_path, over):
+    """A student that differs from its teacher comes nearer to it on what it was not trained on."""
+    monkeypatch.setattr(recovery, "Schedule", lambda **_: Schedule(steps=25, warmup=3, ema=0.8))
+    teacher = small(**over)
+    student = copy.deepcopy(teacher)
+    with torch.no_grad():
+        for value in student.parameters():
+            value += 0.1 * value.std(correction=0) * torch.randn_like(value)
+    validate = mixture_task(folder, student, teacher).validate
+    before = validate(student)
+    assert "sdr_db" in before and set(before) <= {"sdr_db", "sdr_bass_db", "sdr_rest_db"}  # none of a silent source
+    record = recovery.recover(student, teacher, folder, 0.1, 0.5, seconds=0.5, out=tmp_path / "run")
+    assert record["method"] == recovery.UNLABELLED and validate(student)["sdr_db"] > before["sdr_db"] + 0.5
+    assert validate(teacher)["sdr_db"] > 70
+
+
+def test_remixes_are_sums_of_the_teachers_stems(folder):
+    teacher = small()
+    task = mixture_task(folder, small(), teacher, batch=4)
+    example = task.batch(np.random.default_rng(0))
+    assert example["plain"].any() and not example["plain"].all()
+    with torch.no_grad():
+        mix, stems = taught(teacher, example)
+        plain = example["plain"]
+        assert torch.equal(mix[plain], example["mix"][plain])
+        assert torch.equal(stems[plain], teacher(example["mix"])[plain])
+        torch.testing.assert_close(mix[~plain], stems[~plain].sum(1))
+        assert not torch.allclose(mix[~plain], example["mix"][~plain])
+
+
+def test_one_song_is_trained_on_and_held_out():
+    song = np.arange(100, dtype=np.int16)[None]
+    train, held_out = split([song], 20)
+    assert [part.shape[1] for part in train + held_out] == [80, 20] and held_out[0][0, 0] == 80
+
+
+def test_recordings_that_teach_nothing_are_refused(folder, tmp_path):
+    with pytest.raises(InputError, match="no recordings"):
+        recovery.recover(small(), small(), tmp_path / "nothing", 1, 0.5)
+    with pytest.raises(InputError, match=r"shorter than 20\.0 s"):
+        mixture_task(folder, small(), small(), seconds=20)
 
 
 def test_a_bag_is_refused(tmp_path):

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from edge.checkpoints import load_checkpoint, save_checkpoint
+from edge.errors import InputError
 from edge.training.architectures import training_of
 from edge.training.loop import Schedule, Task, train
 
 METHOD = "distillation: the target is the mean of the truth and of the unpruned network's output"
+UNLABELLED = "distillation on recordings alone: the target is the unpruned network's output"
 
 
 @dataclass(frozen=True)
@@ -44,17 +46,32 @@ def recover(
     resume: bool = False,
     notes: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Train the pruned `student` in place for `minutes` on what `edge-train data` wrote; returns its record.
+    """Train the pruned `student` in place for `minutes`; returns its record.
+
+    data: what `edge-train data` wrote, or, for a separator, any folder of recordings (see `mixtures`).
 
     batch, seconds: examples a step and their length, where not the task's own. out: folder of the run, to resume it
     and to keep its checkpoint (pruned widths, with `notes` as metadata); without it the run is temporary. Raises
     InputError where `data` lacks what the model trains on, or for a bag.
     """
-    record: dict[str, Any] = {"minutes": minutes, "method": METHOD}
+    labelled = _is_labelled(student, data)
+    record: dict[str, Any] = {"minutes": minutes, "method": METHOD if labelled else UNLABELLED}
     metadata = {**(notes or {}), "prune_ratio": str(ratio), "recovery": json.dumps(record)}
     examples = {k: v for k, v in {"batch": batch, "seconds": seconds}.items() if v is not None}
-    # a checkpoint that is kept is stored in int8; what is read back from a run that is not has lost nothing
-    task = _distillation(student, teacher, data, metadata, examples, "int8" if out else "fp32")
+    teacher = copy.deepcopy(teacher).eval().requires_grad_(False)
+    if labelled:
+        task = _distillation(student, teacher, data, examples)
+    else:
+        make = training_of(student).unlabelled
+        assert make is not None
+        task = make(data, student, teacher, seed=seed, **examples)
+    task = dataclasses.replace(
+        task,
+        model=student,
+        # a checkpoint that is kept is stored in int8; what is read back from a run that is not has lost nothing
+        save=lambda path, model: save_checkpoint(path, model, metadata, "int8" if out else "fp32"),
+        learning_rate=2 / 3 * task.learning_rate,
+    )
     schedule = Schedule(minutes=minutes, warmup=50, ema=0.995, seed=seed)
     with tempfile.TemporaryDirectory() as temporary:
         folder = out or Path(temporary)
@@ -64,17 +81,18 @@ def recover(
     return record | {"validation": metrics}
 
 
-def _distillation(
-    student: nn.Module,
-    teacher: nn.Module,
-    data: Path,
-    metadata: dict[str, str],
-    examples: Mapping[str, Any],
-    precision: str,
-) -> Task:
+def _is_labelled(student: nn.Module, data: Path) -> bool:
+    """Whether `data` holds what the kind of network trains on, rather than recordings alone."""
+    training = training_of(student)
+    return training.unlabelled is None or (data / training.folder / "manifest.json").is_file()
+
+
+def _distillation(student: nn.Module, teacher: nn.Module, data: Path, examples: Mapping[str, Any]) -> Task:
     training = training_of(student)
     task, target = training.task(data, **examples), training.target
-    teacher = copy.deepcopy(teacher).eval().requires_grad_(False)
+    theirs, ours = (getattr(network.config, "sources", None) for network in (task.model, student))
+    if theirs != ours:
+        raise InputError(f"{data} has stems of {', '.join(theirs or ())}; give a folder of recordings, without stems")
 
     def loss(model: nn.Module, example: dict[str, Tensor]) -> Tensor:
         with torch.no_grad():
@@ -83,7 +101,4 @@ def _distillation(
         # one run of the student: two losses would take two, to nearly the same minimum
         return task.loss(model, {**example, target: (example[target] + taught) / 2})
 
-    def save(path: Path, model: nn.Module) -> None:
-        save_checkpoint(path, model, metadata, precision)
-
-    return dataclasses.replace(task, model=student, loss=loss, save=save, learning_rate=2 / 3 * task.learning_rate)
+    return dataclasses.replace(task, loss=loss)

@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--format", default=known, help=f"comma-separated; default: {known}")
     parser.add_argument("--segment", type=positive_float, metavar="SECONDS", help="separators: audio in one run")
     parser.add_argument("--recover", type=positive_float, metavar="MINUTES", help="training after pruning, on --data")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="training data (see edge-train data)")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="training data, or a folder of any music")
     parser.add_argument(
         "--audio", type=Path, metavar="FILE", help="compare with the unpruned network on this recording (first minute)"
     )
@@ -122,7 +122,7 @@ def _recovery(args: argparse.Namespace) -> Recovery | None:
     if args.recover is None:
         return None
     if args.data is None:
-        raise InputError("--recover needs training data: give --data DIR (see edge-train data)")
+        raise InputError("--recover needs training data: give --data DIR (songs, or see edge-train data)")
     from edge.training.recover import Recovery
 
     return Recovery(args.recover, args.data)

@@ -76,14 +76,19 @@ def _expanded(path: Path, recursive: bool) -> list[tuple[Path, Path | None]]:
         return [(path, None)]
     if not recursive:
         raise InputError(f"{path} is a folder, not a file; --recursive takes all recordings in it")
+    return [(file, path) for file in recordings_in(path)]
+
+
+def recordings_in(folder: Path) -> list[Path]:
+    """All recordings in `folder` and its folders but hidden ones, sorted. Raises InputError where there is none."""
     files = []
-    for folder, folders, names in os.walk(path):
+    for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files += [Path(folder, name) for name in sorted(names) if not name.startswith(".")]
-    recordings = [(file, path) for file in files if file.is_file() and _is_recording(file)]
+        files += [Path(place, name) for name in sorted(names) if not name.startswith(".")]
+    recordings = [file for file in files if file.is_file() and _is_recording(file)]
     if not recordings:
-        raise InputError(f"{path}: there are no recordings in the folder")
-    return recordings  # type: ignore[return-value]
+        raise InputError(f"{folder}: there are no recordings in the folder")
+    return recordings
 
 
 def _is_recording(file: Path) -> bool:

@@ -14,4 +14,4 @@ def teach(teacher: Any, example: dict[str, Tensor]) -> Tensor:
     return teacher.enhance(example["noisy"])
 
 
-ENHANCER = Training(enhancer_task, "clean", teach, "si_sdr_gain_db")
+ENHANCER = Training(enhancer_task, "clean", teach, "si_sdr_gain_db", "speech")
