@@ -62,11 +62,13 @@ RECOVER = $(BIN)/edge-train recover $(1) --prune 0.5 --data $(DATA) --checkpoint
 weights: $(INSTALLED)
 	$(BIN)/edge-train data speech --out $(DATA)
 	$(BIN)/edge-train data music --out $(DATA) --songs 241
-	$(BIN)/edge-train enhancer --data $(DATA) --minutes 66 --out runs/enhancer $(call RESUME,enhancer)
+	$(BIN)/edge-train enhancer --data $(DATA) --minutes 66 --out runs/enhancer-first $(call RESUME,enhancer-first)
+	$(BIN)/edge-train enhancer --data $(DATA) --minutes 88 --lr 1.5e-3 --out runs/enhancer $(call RESUME,enhancer) \
+		--start runs/enhancer-first/enhancer.safetensors
 	$(BIN)/edge-train htdemucs-mini --data $(DATA) --minutes 175 --out runs/htdemucs-mini $(call RESUME,htdemucs-mini)
 	# at last on whole segments, as the network is used
 	$(BIN)/edge-train htdemucs-mini --data $(DATA) --minutes 240 --seconds 4 --batch 1 --out runs/htdemucs-mini --resume
-	$(call RECOVER,enhancer) --minutes 21 $(call RESUME,enhancer-p50)
+	$(call RECOVER,enhancer) --minutes 43 $(call RESUME,enhancer-p50)
 	$(call RECOVER,htdemucs-mini) --minutes 127 $(call RESUME,htdemucs-mini-p50)
 	$(call RECOVER,htdemucs-mini) --minutes 173 --seconds 4 --batch 1 --resume
 	$(call RECOVER,htdemucs-mini) --minutes 275 --seconds 4 --batch 1 --resume
