@@ -13,7 +13,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.backends import backend_named
 from edge.bundle import open_bundle, snr_db
 from edge.checkpoints import save_checkpoint
 from edge.compression.cost import parameters, weight_bytes
@@ -186,6 +185,7 @@ class Rectified(torch.nn.Module):
 
 
 def test_executorch_int8_of_convolutions_before_a_relu(tmp_path):
+    from edge.backends.executorch import ExecutorchTorch
     from edge.export.to_executorch import to_executorch
 
     module = Rectified().eval().requires_grad_(False)
@@ -195,7 +195,7 @@ def test_executorch_int8_of_convolutions_before_a_relu(tmp_path):
     exported = to_executorch(module, (x,), planned)
     require_all(planned, exported.achieved, "graph")
     (tmp_path / "model.pte").write_bytes(exported.data)
-    (got,) = backend_named("executorch").load(str(tmp_path / "model.pte"), 1).run([x.numpy()])
+    (got,) = ExecutorchTorch(str(tmp_path / "model.pte"), 1).run([x.numpy()])
     assert exported.delegated_macs == 1 and snr_db(module(x).numpy(), got) > 30
 
 
