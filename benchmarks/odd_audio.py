@@ -101,7 +101,8 @@ def measure(bundles: Sequence[Bundle], progress: Callable[[str], None] = lambda 
         audio = kinds(whole[0])
         expected = {kind: run(whole[0], load_graph(whole[0], "onnx"), x) for kind, x in audio.items()}
         for graph, (bundle, backend) in graphs.items():
-            loaded, usual = load_graph(bundle, backend), 0.0
+            loaded = load_graph(bundle, backend)
+            usual: float | None = None
             for kind, given in audio.items():
                 found = compared(expected[kind], run(bundle, loaded, given))
                 usual = found["snr_db"] if kind == USUAL else usual
@@ -115,8 +116,8 @@ def label(bundle: Bundle, backend: str) -> str:
     """The graph's runtime and precision."""
     manifest = bundle.manifest
     precision = manifest.graphs[backend].made_in()
-    cpu = f" ({manifest.compression.cpu})" if precision == "int8" else ""
-    return f"{backend} {precision}{cpu}"
+    cpu = manifest.compression.cpu if precision != "fp32" else None  # the one that the precision was chosen for
+    return f"{backend} {precision}" + (f" ({cpu})" if cpu else "")
 
 
 def kinds(bundle: Bundle) -> dict[str, np.ndarray]:
