@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,23 +42,11 @@ def measure_memory(bundle: Bundle, backend: str, threads: int = 1) -> Memory | N
     """
     if peak_memory_bytes() is None:
         return None
-    interface = bundle.manifest
-    told = {
-        "path": str(bundle.graph_path(backend)),
-        "backend": backend,
-        "threads": threads,
-        "interface": {
-            "task": interface.task,
-            "sources": interface.sources,
-            "sample_rate": interface.sample_rate,
-            "channels": interface.channels,
-            "hop": interface.hop,
-            "latency_samples": interface.latency_samples,
-            "segment": interface.segment,
-            "delay": interface.delay,
-            **{key: [asdict(spec) for spec in getattr(interface, key)] for key in ("inputs", "outputs", "states")},
-        },
-    }
+    from edge.interface import Interface
+
+    interface = Interface(**{field.name: getattr(bundle.manifest, field.name) for field in fields(Interface)})
+    path = str(bundle.graph_path(backend))
+    told = {"path": path, "backend": backend, "threads": threads, "interface": asdict(interface)}
     code = f"import sys; sys.path[:] = {sys.path!r}; from edge.benchmarks.memory import child; child()"
     done = subprocess.run([sys.executable, "-c", code], input=json.dumps(told), capture_output=True, text=True)
     if done.returncode == InputError.exit_code:
@@ -109,7 +97,7 @@ def peak_memory_bytes() -> int | None:
 
     Linux: VmHWM, for `ru_maxrss` of a child starts at the peak of the parent that it was forked from.
     """
-    if (peak := _status("VmHWM")) is not None:
+    if (peak := status_bytes("VmHWM")) is not None:
         return peak
     if sys.platform in ("win32", "linux"):
         return None
@@ -125,12 +113,13 @@ def _peak() -> int:
 
 def _resident() -> int:
     """Now; where a system does not tell, its peak."""
-    return _status("VmRSS") or _peak()
+    return status_bytes("VmRSS") or _peak()
 
 
-def _status(key: str) -> int | None:
+def status_bytes(key: str, process: int | str = "self") -> int | None:
+    """What Linux tells of a process's memory, such as "VmHWM" for its peak; None elsewhere."""
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:
         return None
     line = next((line for line in lines if line.startswith(f"{key}:")), None)

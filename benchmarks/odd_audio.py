@@ -19,6 +19,7 @@ import numpy as np
 import edge.benchmarks
 from edge import samples
 from edge.benchmarks.machine import machine_line
+from edge.benchmarks.quality.metrics import level_dbfs
 from edge.benchmarks.report import Watch, columns, write_json
 from edge.bundle import Bundle, open_bundle, snr_db
 from edge.console import run_command
@@ -145,8 +146,8 @@ def compared(expected: np.ndarray, got: np.ndarray) -> dict[str, float | None]:
     """SNR of `got`, and its level; None for what is not finite, and for the SNR against silence."""
     if not np.isfinite(got).all():
         return {"snr_db": None, "dbfs": None}
-    level, reference = (10 * float(np.log10(np.mean(np.square(x, dtype=np.float64)) + 1e-20)) for x in (got, expected))
-    return {"snr_db": None if reference < _SILENT_DB else snr_db(expected, got), "dbfs": level}
+    silent = level_dbfs(expected) < _SILENT_DB
+    return {"snr_db": None if silent else snr_db(expected, got), "dbfs": level_dbfs(got)}
 
 
 def is_good(found: dict[str, float | None], usual: float | None) -> bool:

@@ -209,7 +209,8 @@ def _memories(own: Mapping[Case, _Member], launches: int, report: Report) -> dic
         if not member.rounds:
             continue
         try:
-            measured = [measure_memory(open_bundle(case.bundle), case.backend, case.threads) for _ in range(launches)]
+            bundle = open_bundle(case.bundle)
+            measured = [measure_memory(bundle, case.backend, case.threads) for _ in range(launches)]
         except EdgeError as error:
             report.failures.append(Failure(case.bundle.name, case.backend, case.threads, str(error), error.exit_code))
             continue

@@ -124,3 +124,8 @@ def _odds(opened: list[tuple[Item, np.ndarray]]) -> np.ndarray:
 def _crop(audio: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
     start = int(rng.integers(len(audio) - samples + 1))
     return audio[start : start + samples].astype(np.float32) / np.float32(SCALE)
+
+
+def deviation(mix: np.ndarray) -> np.ndarray:
+    """Of the mono mixes of float32 (B, C, n), by which what a separator trains on is divided: (B, 1, 1)."""
+    return mix.mean(axis=1).std(axis=-1)[:, None, None] + np.float32(1e-4)

@@ -19,6 +19,7 @@ from edge.runtime.batch import recordings_in
 from edge.runtime.channels import mapped
 from edge.training.loop import Task
 from edge.training.losses import sdr, separation_loss
+from edge.training.mixing import deviation
 from edge.training.shards import SCALE
 
 HOUR = 3600.0  # of audio that is read at most: 600 MB
@@ -52,7 +53,7 @@ def mixture_task(
         plain = generator.random(batch) < 0.5
         gains[plain], takes[plain] = 1, np.arange(batch)[plain, None]
         return {
-            "mix": torch.from_numpy(normalised(mix)),
+            "mix": torch.from_numpy(mix / deviation(mix)),
             "gains": torch.from_numpy(gains.astype(np.float32)),
             "takes": torch.from_numpy(takes),
             "plain": torch.from_numpy(plain),
@@ -69,7 +70,8 @@ def mixture_task(
         found: list[list[float]] = [[] for _ in sources]
         for song in held_out[:10]:
             start = (song.shape[1] - whole) // 2
-            mix = torch.from_numpy(normalised(_floats(song[None, :, start : start + whole]))).to(device)
+            crop = _floats(song[None, :, start : start + whole])
+            mix = torch.from_numpy(crop / deviation(crop)).to(device)
             expected, got = teacher.to(device)(mix)[0].flatten(1), model(mix)[0].flatten(1)
             for values, reference, value in zip(found, expected, sdr(got, expected), strict=True):
                 if reference.square().mean() > _SILENT:
@@ -88,11 +90,6 @@ def taught(teacher: nn.Module, example: dict[str, Tensor]) -> tuple[Tensor, Tens
     remixed = remixed * example["gains"][:, :, None, None]
     plain = example["plain"][:, None, None]
     return torch.where(plain, example["mix"], remixed.sum(1)), remixed
-
-
-def normalised(mix: np.ndarray) -> np.ndarray:
-    """float32 (B, C, n) whose mono mix has a deviation of 1."""
-    return mix / (mix.mean(axis=1).std(axis=-1)[:, None, None] + np.float32(1e-4))
 
 
 def read_songs(folder: Path, rate: int, channels: int, seed: int = 0) -> list[np.ndarray]:

@@ -16,7 +16,7 @@ from edge.models.enhancer import Enhancer
 from edge.models.htdemucs import HTDEMUCS_MINI, HTDemucs
 from edge.training.loop import Task
 from edge.training.losses import enhancer_loss, sdr, separation_loss, si_sdr, stft_loss
-from edge.training.mixing import SongMixer, SpeechMixer
+from edge.training.mixing import SongMixer, SpeechMixer, deviation
 from edge.training.pesq_loss import pesq_mos
 from edge.training.rooms import load_rooms
 from edge.training.shards import read_manifest
@@ -116,7 +116,7 @@ def separator_task(data: Path, batch: int = 2, seconds: float = 2.0, learning_ra
 
     def normalised(stems: np.ndarray) -> dict[str, Tensor]:
         mix = stems.sum(axis=1)
-        scale = mix.mean(axis=1).std(axis=-1)[:, None, None] + 1e-4
+        scale = deviation(mix)
         return {"mix": torch.from_numpy(mix / scale), "stems": torch.from_numpy(stems / scale[:, None])}
 
     def draw(generator: np.random.Generator) -> dict[str, Tensor]:

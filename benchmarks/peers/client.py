@@ -15,6 +15,7 @@ import numpy as np
 import soxr
 
 from edge import samples
+from edge.benchmarks.memory import status_bytes
 from edge.benchmarks.peers import protocol
 from edge.benchmarks.peers.catalogue import Peer
 from edge.benchmarks.peers.install import FOLDER, python_of
@@ -121,11 +122,7 @@ class Process:
 
     def peak_bytes(self) -> int | None:
         """Peak resident memory of the process up to now; None where the system does not tell (not Linux)."""
-        status = Path(f"/proc/{self._child.pid}/status")
-        if not status.exists():
-            return None
-        line = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), None)
-        return None if line is None else 1024 * int(line.split()[1])
+        return status_bytes("VmHWM", self._child.pid)
 
 
 @contextlib.contextmanager
