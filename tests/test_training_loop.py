@@ -166,8 +166,10 @@ def test_refusals(tmp_path):
         train(_task(), tmp_path / "run", schedule, device="cpu")
     with pytest.raises(InputError, match="either"):
         train(_task(), tmp_path / "x", Schedule(), device="cpu")
-    with pytest.raises(EdgeError, match="loss is nan at step 0"):
-        train(_task(bad=True), tmp_path / "nan", schedule, device="cpu")
+    for steps, save_seconds in ((1, 120), (100, 0), (100, 120)):
+        with pytest.raises(EdgeError, match="loss is nan by step"):
+            train(_task(bad=True), tmp_path / "nan", Schedule(steps=steps, save_seconds=save_seconds), device="cpu")
+        assert not (tmp_path / "nan").exists()  # nothing that is no number was saved
 
 
 def test_metrics_equal_independent_formulas():

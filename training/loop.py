@@ -23,6 +23,7 @@ from edge.checkpoints import load_checkpoint
 from edge.errors import EdgeError, InputError
 
 LONGEST_STEP = 20.0  # seconds: a process that was paused did not train meanwhile
+LOOK = 20  # steps between two looks at the loss: each one makes an accelerator wait
 
 
 def adamw(model: nn.Module, learning_rate: float) -> list[torch.optim.Optimizer]:
@@ -78,6 +79,7 @@ def train(task: Task, out: Path, schedule: Schedule, resume: bool = False, devic
     if state_path.exists() and not resume:
         raise InputError(f"{out} already holds a run: add --resume, or choose another folder")
     _keep_memory()
+    torch.set_float32_matmul_precision("high")  # TF32 where an accelerator has it, nothing on a CPU
     rank, processes, device = _join(device)
     model = task.model.to(device).train()
     average = {k: v.detach().clone().float() for k, v in model.state_dict().items()}
@@ -88,7 +90,8 @@ def train(task: Task, out: Path, schedule: Schedule, resume: bool = False, devic
         step, seconds = _load(state_path, model, average, optimizers)
     last, last_save, last_validation = time.monotonic(), seconds, seconds
     bar = tqdm(desc=task.name, unit="step", initial=step, total=schedule.steps, disable=rank > 0)
-    smooth = math.nan
+    smooth: Tensor | None = None
+    shown = math.nan
     while schedule.progress(step, seconds) < 1:
         lr = _learning_rate(task.learning_rate, step, schedule, schedule.progress(step, seconds))
         for optimizer, of_groups in zip(optimizers, shares, strict=True):
@@ -99,8 +102,6 @@ def train(task: Task, out: Path, schedule: Schedule, resume: bool = False, devic
         batch = {k: v.to(device) for k, v in task.batch(generator).items()}
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=task.bf16 and _has_bf16(device)):
             loss = task.loss(model, batch)
-        if not torch.isfinite(loss):
-            raise EdgeError(f"the loss is {loss.item()} at step {step}; resume from {state_path} with a lower --lr")
         model.zero_grad(set_to_none=True)
         loss.backward()
         now = time.monotonic()
@@ -112,21 +113,27 @@ def train(task: Task, out: Path, schedule: Schedule, resume: bool = False, devic
             optimizer.step()
         step += 1
         _update_average(average, model, min(schedule.ema, (1 + step) / (10 + step)))
-        smooth = loss.item() if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss.item()
-        bar.set_postfix_str(f"loss {smooth:.4f} lr {lr:.1e} {seconds / 60:.1f} min", refresh=False)
+        smooth = loss.detach() if smooth is None else torch.lerp(smooth, loss.detach(), 0.02)
+        save = rank == 0 and seconds - last_save > schedule.save_seconds
+        done = schedule.progress(step, seconds) >= 1
+        if save or done or step % LOOK == 0:
+            shown = smooth.item()
+            if not math.isfinite(shown):
+                raise EdgeError(f"the loss is {shown} by step {step}; resume from {state_path} with a lower --lr")
+            bar.set_postfix_str(f"loss {shown:.4f} lr {lr:.1e} {seconds / 60:.1f} min", refresh=False)
         bar.update()
-        if rank == 0 and seconds - last_save > schedule.save_seconds:
+        if save:
             last_save = seconds
             _save(task, out, model, average, optimizers, step, seconds)
         if rank == 0 and seconds - last_validation > schedule.validate_seconds:
             last_validation = seconds
-            _validate(task, out, model, average, step, seconds, smooth)
+            _validate(task, out, model, average, step, seconds, shown)
             last = time.monotonic()
     bar.close()
     if rank > 0:
         return {}
     _save(task, out, model, average, optimizers, step, seconds)
-    return _validate(task, out, model, average, step, seconds, smooth)
+    return _validate(task, out, model, average, step, seconds, shown)
 
 
 def start_from(model: nn.Module, checkpoint: Path) -> None:
@@ -137,10 +144,14 @@ def start_from(model: nn.Module, checkpoint: Path) -> None:
         raise InputError(f"{checkpoint} is of another network, or of other sizes, than the one to train") from error
 
 
+def chosen(device: str) -> str:
+    """The device that "auto" stands for."""
+    return device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def _join(device: str) -> tuple[int, int, str]:
     """Rank, number of processes and device: one process alone, or as `torchrun` says in the environment."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = chosen(device)
     processes = int(os.environ.get("WORLD_SIZE", 1))
     if processes == 1:
         return 0, 1, device

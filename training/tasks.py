@@ -14,7 +14,7 @@ from edge.checkpoints import save_checkpoint
 from edge.metrics import log_spectral_distance
 from edge.models.enhancer import Enhancer
 from edge.models.htdemucs import HTDEMUCS_MINI, HTDemucs
-from edge.training.loop import Task
+from edge.training.loop import Task, chosen
 from edge.training.losses import enhancer_loss, sdr, separation_loss, si_sdr, stft_loss
 from edge.training.mixing import SongMixer, SpeechMixer, deviation
 from edge.training.pesq_loss import pesq_mos
@@ -59,12 +59,12 @@ def enhancer_optimizers(model: nn.Module, learning_rate: float) -> list[torch.op
 
 
 def enhancer_task(
-    data: Path, batch: int = 10, seconds: float = 2.4, learning_rate: float = 2e-3, device: str = "cpu"
+    data: Path, batch: int = 10, seconds: float = 2.4, learning_rate: float = 2e-3, device: str = "auto"
 ) -> Task:
     """Noisy, at times reverberant, clipped or band-limited speech in; the voice's direct path out."""
     folder, samples = data / "speech", int(seconds * 16000)
     bank = load_rooms(data)
-    mixer = SpeechBatches(folder, "train", samples, None if bank is None else torch.from_numpy(bank), device)
+    mixer = SpeechBatches(folder, "train", samples, None if bank is None else torch.from_numpy(bank), chosen(device))
     held_out = SpeechMixer(folder, "validation", 4 * 16000, load_rooms(data, "validation"))
     rng = np.random.default_rng(99)
     pairs = [held_out.at_snr(rng, snr) for snr in (0, 5, 10) for _ in range(12)]

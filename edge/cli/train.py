@@ -13,6 +13,8 @@ EXAMPLES = """\
   edge-train data speech --out data
   edge-train enhancer --data data --minutes 66 --threads 1 --out runs/enhancer
   edge-train enhancer --data data --minutes 120 --start edge/weights/enhancer.safetensors --out runs/longer
+  edge-train pack --data data --out pieces
+  edge-train unpack pieces/* --out data && edge-train enhancer --device cuda --batch 128 --minutes 10 --out runs/gpu
   edge-train recover enhancer --prune 0.5 --data data --minutes 21 --out runs/enhancer-p50 --resume
 """
 
@@ -30,6 +32,16 @@ def parser() -> argparse.ArgumentParser:
     data.add_argument("--noise", type=Path, help="speech: folder of noises, with --clean")
     data.add_argument("--noisy", type=Path, help="speech: noisy recordings named as in --clean, instead of --noise")
     data.add_argument("--musdb", type=Path, help="music: use this folder of songs in the layout of MUSDB18-HQ")
+
+    pack = commands.add_parser("pack", help="speech data as small pieces (Opus), to carry to another machine")
+    pack.add_argument("--data", type=Path, default=Path("data"))
+    pack.add_argument("--out", type=Path, required=True, help="folder of the pieces")
+    pack.add_argument("--kbps", type=positive_float, default=28, help="Opus bit rate (default: 28)")
+    pack.add_argument("--megabytes", type=positive_float, default=45, help="largest piece (default: 45)")
+
+    unpack = commands.add_parser("unpack", help="a data folder from such pieces")
+    unpack.add_argument("pieces", type=Path, nargs="+", metavar="PIECE")
+    unpack.add_argument("--out", type=Path, default=Path("data"), help="data folder (default: data)")
 
     for name in ("enhancer", "htdemucs-mini"):
         run = commands.add_parser(name, help=f"train {name}")
@@ -65,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     args = parser().parse_args(argv)
-    body = {"data": _data, "recover": _recover}.get(args.command, _train)
+    body = {"data": _data, "pack": _pack, "unpack": _unpack, "recover": _recover}.get(args.command, _train)
 
     def run() -> int:
         try:
@@ -98,6 +110,22 @@ def _data(args: argparse.Namespace) -> int:
     return 0
 
 
+def _pack(args: argparse.Namespace) -> int:
+    from edge.training import pieces
+
+    for piece in pieces.pack(args.data, args.out, args.kbps, args.megabytes):
+        print(piece)
+    return 0
+
+
+def _unpack(args: argparse.Namespace) -> int:
+    from edge.training import pieces
+
+    pieces.unpack(args.pieces, args.out)
+    print(f"data: {args.out}")
+    return 0
+
+
 def _train(args: argparse.Namespace) -> int:
     import torch
 
@@ -109,7 +137,7 @@ def _train(args: argparse.Namespace) -> int:
     make = {"enhancer": tasks.enhancer_task, "htdemucs-mini": tasks.separator_task}[args.command]
     options = {"batch": args.batch, "seconds": args.seconds, "learning_rate": args.lr}
     if args.command == "enhancer":  # mixes where it trains
-        options["device"] = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
+        options["device"] = args.device
     task = make(args.data, **{k: v for k, v in options.items() if v is not None})
     if args.start and not args.resume:
         loop.start_from(task.model, args.start)

@@ -66,9 +66,7 @@ class ConvNorm(nn.Module):
     gain: of the norm at the start; below 1 for what is added to a residual path.
     """
 
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1, gain: float = 1.0
-    ):
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1, gain: float = 1.0):
         super().__init__()
         reach = stride // 2 if stride > 1 else dilation * (kernel - 1) // 2
         self.conv = nn.Conv2d(

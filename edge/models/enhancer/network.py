@@ -99,9 +99,7 @@ class DenseBlock(nn.Module):
     def __init__(self, channels: int, growth: int, dilations: tuple[int, ...]):
         super().__init__()
         widths = [channels + growth * i for i in range(len(dilations) + 1)]
-        self.layers = nn.ModuleList(
-            ConvNorm(w, growth, 3, dilation=d) for w, d in zip(widths, dilations, strict=False)
-        )
+        self.layers = nn.ModuleList(ConvNorm(w, growth, 3, dilation=d) for w, d in zip(widths, dilations, strict=False))
         self.out = LinearNorm(widths[-1], channels)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
