@@ -10,6 +10,7 @@ import android.os.Bundle
 import android.provider.Settings
 import android.widget.Button
 import android.widget.ProgressBar
+import android.widget.SeekBar
 import android.widget.Spinner
 import android.widget.Switch
 import android.widget.TextView
@@ -32,6 +33,21 @@ class LiveActivity : Activity() {
         findViewById<Switch>(R.id.enhanced).apply {
             isChecked = LiveService.enhanced
             setOnCheckedChangeListener { _, on -> LiveService.enhanced = on }
+        }
+        findViewById<SeekBar>(R.id.strength).apply {
+            max = FULL_STRENGTH
+            progress = LiveService.attenLimit?.toInt() ?: FULL_STRENGTH
+            showStrength()
+            setOnSeekBarChangeListener(object : SeekBar.OnSeekBarChangeListener {
+                override fun onProgressChanged(bar: SeekBar, value: Int, byUser: Boolean) {
+                    LiveService.attenLimit = if (value == FULL_STRENGTH) null else value.toDouble()
+                    showStrength()
+                }
+
+                override fun onStartTrackingTouch(bar: SeekBar) = Unit
+
+                override fun onStopTrackingTouch(bar: SeekBar) = Unit
+            })
         }
         settings.setOnClickListener {
             val page = Intent(Settings.ACTION_APPLICATION_DETAILS_SETTINGS, Uri.fromParts("package", packageName, null))
@@ -98,11 +114,18 @@ class LiveActivity : Activity() {
         if (chosen != null || state.message.isNotEmpty()) message.text = state.message
     }
 
+    private fun showStrength() {
+        val limit = LiveService.attenLimit
+        val shown = if (limit == null) text(R.string.live_strength_full) else text(R.string.live_strength_limited, limit.toInt())
+        findViewById<TextView>(R.id.strength_value).text = shown
+    }
+
     /** 0 to 1000 for -60 to 0 dBFS. */
     private fun level(peak: Float): Int = (1000 + 1000 / 60f * 20 * log10(max(peak, 1e-3f))).toInt()
 
     private companion object {
         const val PERMISSION = 1
         const val SETTINGS = 2
+        const val FULL_STRENGTH = 41 // dB and above: no limit
     }
 }

@@ -100,6 +100,7 @@ class LiveService : Service() {
         val audio = audio ?: return
         val enhancer = audio.enhancer
         enhancer.enabled = enhanced
+        enhancer.attenLimit = attenLimit
         val (input, output) = enhancer.takePeaks()
         val figures = text(
             R.string.live_figures, audio.rate, 1000 * enhancer.latencySeconds, 100 * enhancer.load,
@@ -145,6 +146,10 @@ class LiveService : Service() {
         /** The A/B switch; it may be thrown before and while the service runs. */
         @Volatile
         var enhanced = true
+
+        /** The most that is taken away, dB; null: no limit. As [enhanced]. */
+        @Volatile
+        var attenLimit: Double? = null
 
         fun start(context: Context, bundle: String) {
             context.startForegroundService(Intent(context, LiveService::class.java).putExtra(BUNDLE, bundle))

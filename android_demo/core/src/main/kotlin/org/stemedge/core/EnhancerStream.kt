@@ -6,10 +6,10 @@ import kotlin.math.min
 /**
  * Streams audio through an enhancer's graph hop by hop, from zero state, each channel on its own.
  *
- * What reaches the sink has, after [flush], exactly the length of the input and is aligned with it. The output fades
- * to zero over the fifth silent hop in a row (below -80 dBFS RMS); until a hop is louder nothing is run and the
- * states rest. Input samples that no audio has are taken for zero; a hop for which the model gives such samples is
- * silent and resets the states. Nothing is allocated after the constructor.
+ * What reaches the sink, a hop at a time, has after [flush] exactly the length of the input and is aligned with it.
+ * The output fades to zero over the fifth silent hop in a row (below -80 dBFS RMS); until a hop is louder nothing is
+ * run and the states rest. Input samples that no audio has are taken for zero; a hop for which the model gives such
+ * samples is silent and resets the states. Nothing is allocated after the constructor.
  */
 class EnhancerStream(manifest: Manifest, graph: Graph, channels: Int, private val sink: AudioSink) {
     private val hop = manifest.hop
@@ -134,9 +134,11 @@ private class EnhancerLane(manifest: Manifest, private val graph: Graph) {
 
     private companion object {
         const val SILENT_HOPS = 5 // after so many the output is zero and nothing is run
-        const val MAX_SAMPLE = 1e4 // beyond it (+80 dBFS) a sample is a fault, and would overflow in the model
     }
 }
+
+/** Beyond it (+80 dBFS) a sample is a fault, and would overflow in the model. */
+internal const val MAX_SAMPLE = 1e4
 
 /** RMS, -80 dBFS: what is below counts as silent. */
 internal const val SILENCE = 1e-4

@@ -5,16 +5,20 @@ import kotlin.math.max
 import kotlin.math.min
 
 /**
- * One channel of a microphone at the device's rate through an enhancer, and back to that rate.
+ * One channel of a microphone at the device's rate through an enhancer, and back to that rate, in full band.
  *
  * [process] takes any number of samples and puts what is ready into [output]. [enabled] switches between the
- * enhanced signal and the dry one, which is delayed alike, with a short crossfade. One audio thread calls
- * [process]; any thread may read the figures.
+ * enhanced signal and the microphone's own, which is delayed alike, with a short crossfade; so does [attenLimit]
+ * between strengths. One audio thread calls [process]; any thread may set these and read the figures.
  */
 class LiveEnhancer(manifest: Manifest, graph: Graph, deviceRate: Int) {
-    /** false: the dry signal is heard. */
+    /** false: the microphone itself is heard. */
     @Volatile
     var enabled = true
+
+    /** The most that is taken away, dB; 0 is the microphone itself, null no limit. See [Shaping]. */
+    @Volatile
+    var attenLimit: Double? = null
 
     /** Peak of the input and the output since the last call of [takePeaks], full scale 1. */
     @Volatile
@@ -39,32 +43,21 @@ class LiveEnhancer(manifest: Manifest, graph: Graph, deviceRate: Int) {
         private set
 
     private val timed = TimedGraph(graph, manifest.hopSeconds)
-    private val dry = RingBuffer(manifest.sampleRate)
-    private val line = FloatArray(manifest.hop)
-    private val fadeStep = 1f / (FADE_SECONDS * manifest.sampleRate)
-    private var wet = 1f
     private val inputs = arrayOf(FloatArray(0))
-    private val up = Resampler(manifest.sampleRate, deviceRate, 1) { audio, count ->
+    private val shaped = ShapedEnhancer(manifest, timed, deviceRate, 1, Shaping()) { audio, count ->
         outputPeak = max(outputPeak, peak(audio[0], count))
         dropped += count - output.write(audio[0], count)
     }
-    private val stream = EnhancerStream(manifest, timed, 1) { audio, count ->
-        mixDry(audio[0], count)
-        up.process(audio, count)
-    }
-    private val down = Resampler(deviceRate, manifest.sampleRate, 1) { audio, count ->
-        dry.write(audio[0], count)
-        stream.process(audio, count)
-    }
 
     /** Algorithmic latency of the model and of both resamplers, in seconds; the device's buffers come on top. */
-    val latencySeconds = manifest.latencySamples.toDouble() / manifest.sampleRate + down.delaySeconds + up.delaySeconds
+    val latencySeconds get() = shaped.latencySeconds
 
     /** Feed `count` samples. Throws [EdgeException] where the graph fails. */
     fun process(samples: FloatArray, count: Int) {
         inputPeak = max(inputPeak, peak(samples, count))
         inputs[0] = samples
-        down.process(inputs, count)
+        shaped.wet = if (enabled) Shaping(attenLimit = attenLimit).wet else 0f
+        shaped.process(inputs, count)
     }
 
     /** Peaks of input and output since the last call. */
@@ -75,24 +68,10 @@ class LiveEnhancer(manifest: Manifest, graph: Graph, deviceRate: Int) {
         return peaks
     }
 
-    /** The stream's output is aligned with its input: the oldest dry samples belong to these. */
-    private fun mixDry(samples: FloatArray, count: Int) {
-        dry.read(line, count)
-        val target = if (enabled) 1f else 0f
-        for (i in 0 until count) {
-            if (wet != target) wet = if (wet < target) min(target, wet + fadeStep) else max(target, wet - fadeStep)
-            samples[i] = line[i] + wet * (samples[i] - line[i])
-        }
-    }
-
     private fun peak(samples: FloatArray, count: Int): Float {
         var peak = 0f
         for (i in 0 until count) peak = max(peak, abs(samples[i]))
         return peak
-    }
-
-    private companion object {
-        const val FADE_SECONDS = 0.02f
     }
 }
 

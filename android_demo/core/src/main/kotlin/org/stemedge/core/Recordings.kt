@@ -59,13 +59,18 @@ fun separateRecording(
     return manifest.sources.map { File(folder, "$it.wav") }
 }
 
-/** Enhance a recording of any length, rate and channel count into `target`, a WAV file at the recording's rate. */
+/**
+ * Enhance a recording of any length, rate and channel count into `target`, a WAV file at the recording's rate.
+ *
+ * Memory is flat in its length; the file appears when it is complete. Throws [EdgeException].
+ */
 fun enhanceRecording(
     bundle: Bundle,
     graph: Graph,
     recording: AudioOpener,
     target: File,
     encoding: WavEncoding = WavEncoding.PCM16,
+    shaping: Shaping = Shaping(),
     progress: Progress = Progress {},
 ) {
     val manifest = bundle.require(Task.ENHANCE).manifest
@@ -74,19 +79,10 @@ fun enhanceRecording(
         recording.open().use { source ->
             val (rate, channels) = source.sampleRate to source.channels
             WavWriter(temporary, rate, channels, encoding).use { writer ->
-                val output = ExactLength(writer)
-                val up = Resampler(manifest.sampleRate, rate, channels, output)
-                val stream = EnhancerStream(manifest, graph, channels, up::process)
-                val down = Resampler(rate, manifest.sampleRate, channels, stream::process)
-                val frames = pump(source, channels, { block, count ->
-                    output.expected += count
-                    down.process(block, count)
-                }, progress)
+                val enhancer = ShapedEnhancer(manifest, graph, rate, channels, shaping, writer)
+                val frames = pump(source, channels, enhancer::process, progress)
                 if (frames == 0L) throw EdgeException("the recording holds no samples")
-                down.flush()
-                stream.flush()
-                up.flush()
-                output.finish(channels)
+                enhancer.flush()
             }
         }
         target.delete()

@@ -127,12 +127,13 @@ class Resampler(rateIn: Int, rateOut: Int, private val channels: Int, private va
         filled = 0
     }
 
-    private companion object {
-        const val IN_FRAMES = 1024
+    companion object {
+        /** As many frames as the sink gets at a time, at most, where the rates differ. */
         const val OUT_FRAMES = 1024
-        const val MAX_PHASES = 1024 // beyond, coefficients are interpolated: an error below -110 dB
+        private const val IN_FRAMES = 1024
+        private const val MAX_PHASES = 1024 // beyond, coefficients are interpolated: an error below -110 dB
 
-        fun dot(line: FloatArray, first: Int, taps: FloatArray): Float {
+        private fun dot(line: FloatArray, first: Int, taps: FloatArray): Float {
             var even = 0f
             var odd = 0f
             var j = 0
@@ -144,7 +145,7 @@ class Resampler(rateIn: Int, rateOut: Int, private val channels: Int, private va
             return even + odd
         }
 
-        tailrec fun gcd(a: Int, b: Int): Int = if (b == 0) a else gcd(b, a % b)
+        private tailrec fun gcd(a: Int, b: Int): Int = if (b == 0) a else gcd(b, a % b)
     }
 }
 

@@ -7,9 +7,10 @@ import org.junit.Test
 import org.junit.rules.TemporaryFolder
 import org.stemedge.core.AudioOpener
 import org.stemedge.core.Bundle
-import org.stemedge.core.EnhancerStream
 import org.stemedge.core.Graph
 import org.stemedge.core.Separator
+import org.stemedge.core.ShapedEnhancer
+import org.stemedge.core.Shaping
 import org.stemedge.core.Statistics
 import org.stemedge.core.Task
 import org.stemedge.core.WavEncoding
@@ -31,10 +32,11 @@ class ParityTest {
         var compared = 0
         for (reference in references) {
             for (line in File(reference, "cases.txt").readLines()) {
-                val (name, case, limit) = line.split(' ')
+                val (name, case, limit, band, strength) = line.split(' ')
+                val shaping = Shaping(band == "full", strength.toDoubleOrNull())
                 val bundle = Bundle.open(File(folderOf("edge.bundles"), name))
                 OrtEngine().load(bundle, 1).use { graph ->
-                    compare(bundle, graph, File(reference, "$name-$case"), limit.toDouble())
+                    compare(bundle, graph, File(reference, "$name-$case"), limit.toDouble(), shaping)
                 }
                 compared++
             }
@@ -42,7 +44,7 @@ class ParityTest {
         assertTrue(compared > 0)
     }
 
-    private fun compare(bundle: Bundle, graph: Graph, place: File, limit: Double) {
+    private fun compare(bundle: Bundle, graph: Graph, place: File, limit: Double, shaping: Shaping) {
         val manifest = bundle.manifest
         val input = File(place, "input.wav")
         val expected = if (manifest.task == Task.ENHANCE) {
@@ -50,17 +52,20 @@ class ParityTest {
         } else {
             manifest.sources.map { readWav(File(place, "stems/$it.wav")) }
         }
-        val atModelRate = WavReader(input).use { it.sampleRate } == manifest.sampleRate
+        val enhances = manifest.task == Task.ENHANCE
         val results = LinkedHashMap<String, Double>()
-        if (atModelRate) {
-            val enhances = manifest.task == Task.ENHANCE
+        val (rate, audio) = WavReader(input).use { it.sampleRate } to readWav(input)
+        if (enhances || rate == manifest.sampleRate) {
             for (sizes in if (enhances) CHUNKS else CHUNKS.take(1)) {
-                val audio = readWav(input)
-                val got = if (enhances) enhance(bundle, graph, audio, sizes) else separate(bundle, graph, audio, sizes)
+                val got = if (enhances) {
+                    enhance(bundle, graph, rate, shaping, audio, sizes)
+                } else {
+                    separate(bundle, graph, audio, sizes)
+                }
                 results["chunks of ${sizes.joinToString("/")}"] = snr(expected.flatMap { it.asList() }, got.asList())
             }
         }
-        results["as a file"] = snr(expected.flatMap { it.asList() }, file(bundle, graph, input))
+        results["as a file"] = snr(expected.flatMap { it.asList() }, file(bundle, graph, input, shaping))
         for ((how, snr) in results) {
             val text = "${place.parentFile.name}/${place.name}, $how: %.1f dB".format(snr)
             assertTrue("$text, at least $limit dB wanted", snr >= limit)
@@ -72,11 +77,18 @@ class ParityTest {
         )
     }
 
-    private fun enhance(bundle: Bundle, graph: Graph, audio: Array<FloatArray>, sizes: List<Int>): Array<FloatArray> {
+    private fun enhance(
+        bundle: Bundle,
+        graph: Graph,
+        rate: Int,
+        shaping: Shaping,
+        audio: Array<FloatArray>,
+        sizes: List<Int>,
+    ): Array<FloatArray> {
         val out = Recorder(audio.size, audio[0].size)
-        val stream = EnhancerStream(bundle.manifest, graph, audio.size, out)
-        feed(audio, sizes, stream::process)
-        stream.flush()
+        val enhancer = ShapedEnhancer(bundle.manifest, graph, rate, audio.size, shaping, out)
+        feed(audio, sizes, enhancer::process)
+        enhancer.flush()
         assertEquals(audio[0].size, out.filled)
         return out.audio
     }
@@ -92,11 +104,11 @@ class ParityTest {
         return out.audio
     }
 
-    private fun file(bundle: Bundle, graph: Graph, input: File): List<FloatArray> {
+    private fun file(bundle: Bundle, graph: Graph, input: File, shaping: Shaping): List<FloatArray> {
         val opener = AudioOpener { WavReader(input) }
         if (bundle.manifest.task == Task.ENHANCE) {
             val target = File(folder.newFolder(), "enhanced.wav")
-            enhanceRecording(bundle, graph, opener, target, WavEncoding.FLOAT32)
+            enhanceRecording(bundle, graph, opener, target, WavEncoding.FLOAT32, shaping)
             return readWav(target).asList()
         }
         val stems = separateRecording(bundle, graph, opener, File(folder.newFolder(), "stems"), WavEncoding.FLOAT32)
