@@ -29,8 +29,9 @@ DEFAULT_LATENCY = 1.0  # seconds, of separation from a device
 SOLO_KEYS = "!@#$%^&*("  # shift and 1 .. 9 on a US keyboard
 METER_SECONDS = 0.1
 RETRY_SECONDS = 1.0
-CALIBRATION_SECONDS = 1.0
 TIGHT_RTF = 0.7
+LATE_SECONDS, LATE_SHARE = 2.0, 0.01  # more than this share of so long came too late: the device takes larger bursts
+LONGEST_BURST = 0.2  # seconds
 
 
 @dataclass(frozen=True)
@@ -205,6 +206,7 @@ class _Live:
         self._source = FileSource(engine, reader) if reader else None
         self._worker: Worker | None = None
         self._stop_at = float("inf")
+        self._seen_frames = self._seen_late = 0
 
     def run(self, seconds: float | None) -> None:
         self._apply()
@@ -225,6 +227,7 @@ class _Live:
                         self._recorder.step()
                     if not self._stream.poll():
                         self._reconnect()
+                    self._adapt()
                     show(self._status())
         finally:
             self._stream.close()
@@ -237,7 +240,7 @@ class _Live:
     def _start(self) -> None:
         """Start a microphone's engine when the device's habits are known; a file's worker starts its own."""
         if self._source is None:
-            time.sleep(CALIBRATION_SECONDS)
+            self._stream.settle()
             self._engine.start(self._stream.burst())
 
     def _done(self) -> bool:
@@ -266,6 +269,19 @@ class _Live:
             self._start()
         if not self._stream.lost:
             print("the sound device is back", file=sys.stderr)
+
+    def _adapt(self) -> None:
+        """Wait a block longer where results keep coming too late although the model is fast enough."""
+        engine, counts = self._engine, self._engine.counts
+        frames, late = counts.frames - self._seen_frames, counts.late_frames - self._seen_late
+        if self._source is not None or frames < LATE_SECONDS * engine.rate:
+            return
+        self._seen_frames, self._seen_late = counts.frames, counts.late_frames
+        grows = engine.rtf < TIGHT_RTF and (engine.burst + 1) * engine.block <= LONGEST_BURST * engine.rate
+        if late > LATE_SHARE * frames and grows:
+            engine.lengthen()
+            latency = 1000 * (engine.round_trip + 2 * engine.block) / engine.rate
+            print(f"\nresults came late: the latency is {latency:.1f} ms now", file=sys.stderr)
 
     def _tell_latency(self) -> None:
         engine = self._engine

@@ -21,6 +21,8 @@ LOOK_SECONDS = 0.25  # that one look counts for: where more have passed, this pr
 CLOSE_SECONDS = 2.0  # a lost device may never close
 REOPEN_SECONDS = 20.0
 _CALLS = 256  # looked at for bursts
+SETTLING_SECONDS = 1.0  # of callbacks without a pause, before the device's habits count
+PAUSE_SECONDS = 0.5  # a sound server takes its first buffers and then may wait so long, or four times as long
 NO_PORTAUDIO = "PortAudio is missing: install it (Debian and Ubuntu: apt install libportaudio2)"
 
 
@@ -142,19 +144,33 @@ class DeviceStream:
         self._looked_at, self._still = time.monotonic(), 0.0
         self.lost = False
 
+    def settle(self, most: float = 5.0) -> None:
+        """Wait until callbacks came for a second without a pause, at most `most` seconds."""
+        until = time.monotonic() + most
+        while time.monotonic() < until:
+            time.sleep(0.05)
+            times = self._settled()
+            if len(times) > 1 and times[-1] - times[0] >= SETTLING_SECONDS:
+                return
+
+    def _settled(self) -> np.ndarray:
+        """Times of the latest callbacks, those since the last pause."""
+        calls = self._calls
+        times = self._call_times[np.arange(max(self._first_call, calls - _CALLS + 1), calls) % _CALLS]
+        pauses = np.flatnonzero(np.diff(times) > PAUSE_SECONDS)
+        return times[pauses[-1] + 1 :] if len(pauses) else times
+
     def burst(self) -> int:
-        """Blocks that the device takes at a time, by the times of the callbacks since `open`.
+        """Blocks that the device takes at a time, by the times of the callbacks that `settle` waited for.
 
         PortAudio may serve several blocks from one larger buffer of the system, one right after the other.
         """
-        first, last = self._first_call, min(self._calls, self._first_call + _CALLS)
-        if last - first < 4:
+        times = self._settled()
+        if len(times) < 4:
             return 1
-        first += (last - first) // 4  # the buffers fill first
-        gaps = np.diff(self._call_times[np.arange(first, last) % _CALLS])
-        ends = np.flatnonzero(gaps > 0.25 * self.engine.block / self.engine.rate)
+        ends = np.flatnonzero(np.diff(times) > 0.25 * self.engine.block / self.engine.rate)
         sizes = np.diff(ends)  # whole bursts only
-        return int(np.ceil(np.percentile(sizes, 80))) if len(sizes) else last - first
+        return int(np.ceil(np.percentile(sizes, 95))) if len(sizes) else len(times)
 
     def poll(self) -> bool:
         """Whether audio runs; where it does not, the stream is closed and waits for `reopen`."""

@@ -111,6 +111,7 @@ class LiveEngine:
         self._wetness = 1.0
         self._last, self._jump = np.zeros((2, 1, self.outputs), np.float32)
         self._last_late_hop = -1
+        self._longer, self._jumped = 0, False
 
     def start(self, burst: int = 1) -> None:
         """Play from now on. `burst`: blocks that the device takes at a time, hence as good as one larger block."""
@@ -122,6 +123,10 @@ class LiveEngine:
             self.played.clear(-self.delay, -self.delay)
         self._gains_now, self._wetness = self._gains, 0.0 if self.bypass else 1.0
         self.started = True
+
+    def lengthen(self) -> None:
+        """Play a block later from the next one on, as a larger burst would; what was just played comes once more."""
+        self._longer += 1
 
     @property
     def round_trip(self) -> int:
@@ -159,10 +164,14 @@ class LiveEngine:
             return
         if captured is not None:
             self.captured.write(captured[:, : self.channels])
+        if self._longer:
+            self._longer, self.burst, self.delay = self._longer - 1, self.burst + 1, self.delay + self.block
+            self._jumped = True
         start = self.position - self.delay
         self.position += count
         count = self._play(start, played)
-        self.played.write(played[:count])
+        again = min(count, max(0, self.played.end - start))
+        self.played.write(played[again:count])
         self.counts.frames += count
         if self._wake.locked():
             self._wake.release()
@@ -176,7 +185,7 @@ class LiveEngine:
         out, wet, dry = out[:count], self._wet_block[:count], self._dry_block[:count]
         have = self._wet.read(start, wet)
         gains, target = self._gains, 0.0 if self.bypass else 1.0
-        steady = have == count and gains is self._gains_now
+        steady = have == count and gains is self._gains_now and not self._jumped
         if steady and self._wetness == target == 1.0:
             np.matmul(wet, gains, out=out)
         elif steady and self._wetness == target == 0.0:
@@ -214,7 +223,9 @@ class LiveEngine:
             np.minimum(weight, ramp, out=weight)
         np.matmul(dry, self._spread, out=other)
         _blend(out, other, weight)
-        if abs(weight[0, 0] - self._wetness) > 1.5 / self._fade:  # the result ended with the block before
+        # the result ended with the block before, or the position went back
+        if self._jumped or abs(weight[0, 0] - self._wetness) > 1.5 / self._fade:
+            self._jumped = False
             np.subtract(self._last, out[:1], out=self._jump)
             np.multiply(self._decay[:count], self._jump, out=other)
             out += other
