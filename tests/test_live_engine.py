@@ -4,14 +4,18 @@ import threading
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.cli.live import Mixer
+from edge.cli.mixer import Mixer
+from edge.cli.status import fit
 from edge.runtime.guard import Counts
 from edge.runtime.live import LiveEngine
 from edge.runtime.ring import Ring
 from edge.runtime.session import open_session
+from edge.runtime.shaping import Shaping
+from edge.runtime.worker import Recorder
 
 RATE = 1000
 
@@ -232,7 +236,8 @@ def test_a_delay_that_grows_repeats_a_block_and_keeps_the_recording_exact(frames
     assert engine.counts.late_frames == late  # none since
     whole = np.concatenate(played)
     end = len(whole)
-    np.testing.assert_array_equal(whole[end - 20 * frames :], -ramp(end - 20 * frames - engine.delay, 20 * frames)[:, 0])
+    tail = 20 * frames
+    np.testing.assert_array_equal(whole[end - tail :], -ramp(end - tail - engine.delay, tail)[:, 0])
     recorded = np.zeros((end - engine.delay, 1), np.float32)
     assert engine.played.end == end - engine.delay == engine.played.read(0, recorded)
     outside = np.r_[0 : 100 * frames - 20, 100 * frames + 20 : len(recorded)]
@@ -348,3 +353,79 @@ def test_keys():
     assert not mixer.bypass
     mixer.key("b")
     assert mixer.bypass and str(mixer) == "bypass"
+    mixer.key("b")
+    assert str(mixer) == "1:(drums) 2:bass 3:other 4:vocals"
+
+
+def test_strength_keys():
+    mixer = Mixer(["enhanced"])
+    seen = []
+    for key in "--" + "-" * 12 + "+" + "=" * 12:
+        mixer.key(key)
+        seen.append(mixer.limit)
+    assert seen[:2] == [30, 27] and 0 in seen and seen[14] == 3 and seen[-1] is None
+    mixer.key("-")
+    assert str(mixer) == "at most 30 dB"
+    stems = Mixer(["drums", "bass"], None)
+    stems.key("-")
+    assert stems.limit is None
+
+
+def test_the_strength_changes_while_it_runs():
+    """The model inverts: at 0 dB the input is played, without a limit its opposite, between them no jump."""
+    engine = LiveEngine(Inverter(10, 20), RATE, 10, shaping=Shaping(atten_limit=0))
+    engine.start()
+    played = []
+    for k in range(60):
+        if k == 20:
+            engine.set_limit(None)
+        if k == 40:
+            engine.set_limit(6)
+        out = np.empty((10, 1), np.float32)
+        engine.callback(np.ones((10, 1), np.float32), out)
+        played.append(out[:, 0])
+        while engine.work():
+            pass
+    whole = np.concatenate(played)[engine.delay :]
+    np.testing.assert_array_equal(whole[:100], 1)
+    np.testing.assert_array_equal(whole[220:300], -1)
+    share = 10 ** (-6 / 20)
+    np.testing.assert_allclose(whole[-100:], 2 * share - 1, atol=1e-6)
+    assert np.abs(np.diff(whole)).max() < 0.25
+
+
+def test_a_narrow_terminal_gets_a_short_line():
+    parts = {
+        "in": "[###] -20 dB",
+        "out": "[##] -30 dB",
+        "RTF": "0.050",
+        "late": "3",
+        "xruns": "0",
+        "": "1:drums 2:(bass)",
+    }
+    assert fit(parts, 200) == "in [###] -20 dB | out [##] -30 dB | RTF 0.050 | late 3 | xruns 0 | 1:drums 2:(bass)"
+    for width in range(5, 90):
+        line = fit(parts, width)
+        assert len(line) <= width and (width < 26 or ("late 3 | " in line and "(bass)" in line))
+
+
+def test_a_gap_in_the_recording_is_silence_of_its_length(tmp_path):
+    engine = LiveEngine(Inverter(10, 20), RATE, 10)
+    recorder = Recorder(engine, tmp_path / "in.wav", tmp_path / "out.wav")
+    for gap in (0, 730):
+        if gap:
+            recorder.restart()
+            engine.restart()
+            recorder.skip(gap)
+        engine.start()
+        for k in range(50):
+            engine.callback(0.001 * ramp(k * 10, 10), np.empty((10, 1), np.float32))
+            while engine.work():
+                pass
+        recorder.step()
+    recorder.close()
+    captured, _ = soundfile.read(tmp_path / "in.wav", dtype="float32")
+    part = 0.001 * ramp(0, 500)[:, 0]
+    np.testing.assert_allclose(captured, np.concatenate([part, np.zeros(730), part]), atol=1e-4)
+    played, _ = soundfile.read(tmp_path / "out.wav", dtype="float32")
+    assert np.abs(played[500 - engine.delay :][:730]).max() == 0 and recorder.lost == 2 * 730

@@ -6,7 +6,6 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -15,6 +14,8 @@ import numpy as np
 from edge.audio import AudioReader
 from edge.bundle import Bundle
 from edge.cli.keys import key_presses
+from edge.cli.mixer import Mixer
+from edge.cli.status import meter, status_line
 from edge.errors import InputError
 from edge.outputs import output_folder, refuse_inputs
 from edge.runtime.chain import statistics_of
@@ -26,8 +27,6 @@ from edge.runtime.shaping import Shaping
 from edge.runtime.worker import FileSource, Recorder, Worker
 
 DEFAULT_LATENCY = 1.0  # seconds, of separation from a device
-SOLO_KEYS = "!@#$%^&*("  # shift and 1 .. 9 on a US keyboard
-METER_SECONDS = 0.1
 RETRY_SECONDS = 1.0
 TIGHT_RTF = 0.7
 LATE_SECONDS, LATE_SHARE = 2.0, 0.01  # more than this share of so long came too late: the device takes larger bursts
@@ -52,50 +51,6 @@ class LiveOptions:
     shaping: Shaping = field(default_factory=Shaping)
 
 
-class Mixer:
-    """Which sources are heard, by keys: n mutes, shift-n (or s, n) plays source n alone, b bypasses."""
-
-    def __init__(self, sources: list[str]):
-        self.sources = sources
-        self.muted = [False] * len(sources)
-        self.solo: int | None = None
-        self.bypass = False
-        self._next = "m"
-
-    def key(self, key: str) -> None:
-        """Take one key press; others than these are ignored."""
-        command, self._next = self._next, "m"
-        if key == "b":
-            self.bypass = not self.bypass
-        elif len(self.sources) > 1 and key in ("m", "s"):
-            self._next = key
-        elif len(self.sources) > 1 and key:
-            index = SOLO_KEYS.find(key)
-            if index >= 0:
-                command = "s"
-            elif key.isdecimal():
-                index = int(key) - 1
-            if 0 <= index < len(self.sources):
-                if command == "s":
-                    self.solo = None if self.solo == index else index
-                else:
-                    self.muted[index] = not self.muted[index]
-
-    def gains(self) -> np.ndarray:
-        """float32 (sources,)."""
-        if self.solo is not None:
-            return np.array([index == self.solo for index in range(len(self.sources))], np.float32)
-        return np.array([not muted for muted in self.muted], np.float32)
-
-    def __str__(self) -> str:
-        if self.bypass:
-            return "bypass"
-        if len(self.sources) == 1:
-            return ""
-        heard = zip(self.sources, self.gains(), strict=True)
-        return " ".join(f"{i + 1}:{name if gain else '-'}" for i, (name, gain) in enumerate(heard))
-
-
 def run_live(bundle: Bundle, options: LiveOptions, as_json: bool = False) -> None:
     """Run until Ctrl-C, the end of the file or `options.seconds`; then print a summary.
 
@@ -109,7 +64,7 @@ def run_live(bundle: Bundle, options: LiveOptions, as_json: bool = False) -> Non
     source = parse_device(None if file else options.input, "input")
     target = parse_device(options.output, "output")
     rate = choose_rate(manifest.sample_rate, source, target, captured, played)
-    mixer = Mixer(manifest.sources)
+    mixer = Mixer(manifest.sources, options.shaping.atten_limit)
     mixer.bypass = options.bypass
     for name in options.mute:
         if name not in manifest.sources:
@@ -217,7 +172,7 @@ class _Live:
             if seconds is not None:
                 self._stop_at = time.monotonic() + seconds
             self._tell_latency()
-            with key_presses() as pressed, _status_line() as show, contextlib.suppress(KeyboardInterrupt):
+            with key_presses() as pressed, status_line() as show, contextlib.suppress(KeyboardInterrupt):
                 while not self._done():
                     time.sleep(0.05)
                     while key := pressed():
@@ -252,21 +207,24 @@ class _Live:
     def _apply(self) -> None:
         self._engine.bypass = self._mixer.bypass
         self._engine.set_gains(self._mixer.gains())
+        self._engine.set_limit(self._mixer.limit)
 
     def _reconnect(self) -> None:
         print("\nthe sound device has vanished; trying again every second", file=sys.stderr)
-        engine = self._engine
+        engine, heard = self._engine, self._stream.heard
+        if self._recorder:
+            self._recorder.restart()
         if self._source is None:  # a file just goes on where it was
             assert self._worker is not None
             self._worker.stop()
-            if self._recorder:
-                self._recorder.restart()
             engine.restart()
         while not self._done() and not self._stream.reopen():
             time.sleep(RETRY_SECONDS)
         if self._source is None:
             self._worker = Worker(engine)
             self._start()
+            if self._recorder:
+                self._recorder.skip(round((time.perf_counter() - heard) * engine.rate))
         if not self._stream.lost:
             print("the sound device is back", file=sys.stderr)
 
@@ -293,9 +251,9 @@ class _Live:
                 f"buffers, as reported: {parts['device']:.1f} ms; {engine.rate} Hz",
                 file=sys.stderr,
             )
-        keys = "b bypass, Ctrl-C stop"
-        if len(self._mixer.sources) > 1:
-            keys = "1-9 mute, shift-1-9 (or s, 1-9) solo, " + keys
+        several = len(self._mixer.sources) > 1
+        keys = "1-9 mute, shift-1-9 (or s, 1-9) solo" if several else "- weaker, + stronger"
+        keys += ", b bypass, Ctrl-C stop"
         if sys.stderr.isatty():
             print(keys, file=sys.stderr)
 
@@ -313,17 +271,18 @@ class _Live:
             "device": 1000 * self._stream.device_latency,
         }
 
-    def _status(self) -> str:
+    def _status(self) -> dict[str, str]:
         engine, counts = self._engine, self._engine.counts
-        parts = [
-            f"in {_meter(engine, engine.captured.end, engine.captured)}",
-            f"out {_meter(engine, engine.played.end, engine.played)}",
-            f"RTF {engine.rtf:.3f}",
-        ]
-        if self._source is None:
-            parts.append(f"latency {1000 * engine.round_trip / engine.rate:.0f} ms")
-        parts += [f"late {counts.late_hops}", f"xruns {counts.xruns}", str(self._mixer)]
-        return " | ".join(part for part in parts if part)
+        parts = {
+            "in": meter(engine, engine.captured.end, engine.captured),
+            "out": meter(engine, engine.played.end, engine.played),
+            "RTF": f"{engine.rtf:.3f}",
+            "latency": f"{1000 * engine.round_trip / engine.rate:.0f} ms" if self._source is None else "",
+            "late": str(counts.late_hops),
+            "xruns": str(counts.xruns),
+            "": str(self._mixer),
+        }
+        return {name: text for name, text in parts.items() if text}
 
     def report(self, bundle: Bundle, options: LiveOptions) -> dict:
         """What the run was, as JSON values."""
@@ -346,36 +305,6 @@ class _Live:
             "faulty_results": session.counts.bad_outputs,
             "record_lost_frames": self._recorder.lost if self._recorder else None,
         }
-
-
-def _meter(engine: LiveEngine, end: int, ring) -> str:
-    """Peak of the last tenth of a second: a bar of 60 dB and a figure."""
-    recent = np.zeros((round(METER_SECONDS * engine.rate), ring.channels), np.float32)
-    count = ring.read(max(end - len(recent), ring.span[0]), recent, spare=engine.block)
-    peak = float(np.abs(recent[:count]).max()) if count else 0.0
-    level = max(-99.0, 20 * np.log10(max(peak, 1e-9)))
-    bar = "#" * max(0, min(10, round((level + 60) / 6)))
-    return f"[{bar:<10}] {level:4.0f} dB"
-
-
-@contextlib.contextmanager
-def _status_line() -> Iterator:
-    """Yield a function that shows a line in place of the last, on a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda text: None
-        return
-    width = 0
-
-    def show(text: str) -> None:
-        nonlocal width
-        sys.stderr.write("\r" + text.ljust(width))
-        sys.stderr.flush()
-        width = len(text)
-
-    try:
-        yield show
-    finally:
-        sys.stderr.write("\n")
 
 
 def _summary(report: dict) -> str:

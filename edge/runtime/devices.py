@@ -144,6 +144,11 @@ class DeviceStream:
         self._looked_at, self._still = time.monotonic(), 0.0
         self.lost = False
 
+    @property
+    def heard(self) -> float:
+        """`time.perf_counter()` of the latest callback."""
+        return float(self._call_times[(self._calls - 1) % _CALLS])
+
     def settle(self, most: float = 5.0) -> None:
         """Wait until callbacks came for a second without a pause, at most `most` seconds."""
         until = time.monotonic() + most

@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from edge.runtime.ring import Ring
 from edge.runtime.session import Session
-from edge.runtime.shaping import Shaping, shaped
+from edge.runtime.shaping import Attenuated, Shaping, shaped
 
 FADE_SECONDS = 0.005
 BEHIND_SECONDS = 2.0  # a worker that is further behind than this, beyond the delay, starts again at the present
@@ -61,7 +61,11 @@ class LiveEngine:
         shaping: Shaping | None = None,
     ):
         self.session, self.rate, self.block, self.outputs = session, rate, block, outputs
-        self._converted = shaped(session, rate, shaping or Shaping(), block)
+        shaping = shaping or Shaping()
+        self._converted = shaped(session, rate, replace(shaping, atten_limit=None), block)
+        self._limited = None
+        if session.shape_in == ():  # an enhancer, whose strength may change
+            self._limited = self._converted = Attenuated(self._converted, shaping.atten_limit)
         channels = self.channels = math.prod(session.shape_in)
         results = math.prod(session.shape_out)
         sources = results // channels
@@ -150,6 +154,11 @@ class LiveEngine:
         # one matrix (sources * channels, outputs) mixes a frame
         matrix = np.concatenate([np.float32(gain) * self._spread for gain in gains])
         self._gains = np.ascontiguousarray(matrix, np.float32)
+
+    def set_limit(self, limit: float | None) -> None:
+        """The most that an enhancer takes away, in dB; None: all. Changes fade."""
+        if self._limited is not None:
+            self._limited.set_limit(limit)
 
     # The audio thread
 

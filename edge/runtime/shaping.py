@@ -33,14 +33,22 @@ def shaped(session: Session, rate: int, shaping: Shaping, block: int | None = No
 
 
 class Attenuated:
-    """A session whose result is mixed with its input: nothing falls by more than `limit` dB; 0 is the input itself."""
+    """A session whose result is mixed with its input: nothing falls by more than `limit` dB; 0 is the input itself.
 
-    def __init__(self, session: Session, limit: float):
+    None: no limit. A limit that changes fades within the samples of one call.
+    """
+
+    def __init__(self, session: Session, limit: float | None):
         self._session = session
         self.sample_rate, self.counts = session.sample_rate, session.counts
         self.shape_in, self.shape_out = session.shape_in, session.shape_out
-        self._dry = np.float32(10 ** (-limit / 20))
+        self.set_limit(limit)
+        self._was = self._dry
         self._waiting = np.zeros((*session.shape_in, 0), np.float32)
+
+    def set_limit(self, limit: float | None) -> None:
+        """From the next call on; safe from another thread."""
+        self._dry = np.float32(0 if limit is None else 10 ** (-limit / 20))
 
     @property
     def hop(self) -> int:
@@ -69,7 +77,14 @@ class Attenuated:
     def _mixed(self, wet: np.ndarray) -> np.ndarray:
         count = wet.shape[-1]
         dry, self._waiting = self._waiting[..., :count], self._waiting[..., count:]
-        return dry.copy() if self._dry >= 1 else self._dry * dry + (1 - self._dry) * wet
+        was, now = self._was, self._dry
+        if was != now and count:
+            share = np.linspace(was, now, count, dtype=np.float32)
+            self._was = now
+            return share * dry + (1 - share) * wet
+        if now in (0, 1):  # exactly, whatever the other holds
+            return (dry if now else wet).copy()
+        return now * dry + (1 - now) * wet
 
 
 class FullBand(RateConverted):

@@ -102,6 +102,11 @@ class Recorder:
         for tape in self._tapes:
             tape.position = 0
 
+    def skip(self, frames: int) -> None:
+        """Silence for what no device captured or played; before anything more is written."""
+        for tape in self._tapes:
+            tape.silence(frames)
+
     def close(self) -> None:
         self.step()
         for tape in self._tapes:
@@ -117,7 +122,15 @@ class _Tape:
     def __init__(self, ring: Ring, writer: AudioWriter):
         self._ring, self.writer = ring, writer
         self.position = self.lost = 0
-        self._block = np.zeros((4096, ring.channels), np.float32)
+        self._block = np.zeros((min(4096, ring.frames // 4), ring.channels), np.float32)
+
+    def silence(self, frames: int) -> None:
+        self.lost += frames
+        self._block[:] = 0
+        while frames > 0:
+            count = min(frames, len(self._block))
+            self.writer.write(self._block[:count])
+            frames -= count
 
     def step(self) -> None:
         while (ready := min(self._ring.end - self.position, len(self._block))) > 0:
