@@ -21,7 +21,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from edge.errors import EdgeError, InputError
-from edge.runtime.files import run_file
+from edge.runtime.chain import ChainOptions
+from edge.runtime.files import FileOptions, run_file
+from edge.runtime.shaping import Shaping
 from edge.serve.client import Client
 from edge.serve.protocol import Limits, PcmDecoder, encode_pcm, message
 from edge.serve.service import Service
@@ -123,15 +125,26 @@ def test_s16le_is_rounded_and_clipped():
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000, 96000])
-def test_a_client_of_any_rate_gets_what_edge_run_writes(enhancer_bundle, server, tmp_path, rate):
+@pytest.mark.parametrize("shaping", [Shaping(True), Shaping(False), Shaping(True, 12.0), Shaping(False, 6)])
+def test_a_client_of_any_rate_gets_what_edge_run_writes(enhancer_bundle, server, tmp_path, rate, shaping):
     audio = noise(rate, rate + 321)
     soundfile.write(tmp_path / "in.wav", audio, rate, "FLOAT")
-    run_file(enhancer_bundle, tmp_path / "in.wav", tmp_path / "out.wav", "onnx")
+    options = FileOptions(chain=ChainOptions(shaping=shaping))
+    run_file(enhancer_bundle, tmp_path / "in.wav", tmp_path / "out.wav", "onnx", options=options)
     expected, _ = soundfile.read(tmp_path / "out.wav", dtype="float32")
-    with Client(server.url, sample_rate=rate) as client:
+    with Client(server.url, sample_rate=rate, shaping=shaping) as client:
+        assert client.ready["band"] == ("full" if shaping.full_band else "model")
+        assert client.ready["atten_limit"] == shaping.atten_limit
         enhanced = client.enhance(audio, chunk=rate // 90)
     assert len(enhanced) == len(audio)
     np.testing.assert_array_equal(enhanced, expected)
+
+
+@pytest.mark.parametrize("rate", [16000, 44100, 48000])
+def test_a_limit_of_0_db_gives_the_input_back(server, rate):
+    audio = noise(3, rate)
+    with Client(server.url, sample_rate=rate, shaping=Shaping(True, 0.0)) as client:
+        np.testing.assert_array_equal(client.enhance(audio), audio)
 
 
 def test_clients_take_turns(enhancer_bundle):
@@ -220,6 +233,12 @@ HELLOS = [
     ('{"type": "hello", "protocol": 1, "sample_rate": 1e999}', "Infinity"),
     ('{"type": "hello", "protocol": 1, "sample_rate": true}', "true"),
     ('{"type": "hello", "protocol": 1, "sample_rate": "16000"}', "16000"),
+    ('{"type": "hello", "protocol": 1, "band": "half"}', "band"),
+    ('{"type": "hello", "protocol": 1, "band": ["full"]}', "band"),
+    ('{"type": "hello", "protocol": 1, "atten_limit": -1}', "-1"),
+    ('{"type": "hello", "protocol": 1, "atten_limit": NaN}', "NaN"),
+    ('{"type": "hello", "protocol": 1, "atten_limit": true}', "true"),
+    ('{"type": "hello", "protocol": 1, "atten_limit": "12"}', "12"),
 ]
 
 

@@ -59,6 +59,10 @@ def open_page(browser: Browser, server: Process, script: str = "") -> None:
     browser.wait("document.body.dataset.ready")
 
 
+def choose_band(browser: Browser, band: str) -> None:
+    browser.run(f"const b = document.getElementById('band'); b.value = '{band}'; b.dispatchEvent(new Event('change'))")
+
+
 def choose_mode(browser: Browser, mode: str) -> None:
     browser.run(f"document.querySelector('input[value={mode}]').click()")
 
@@ -66,6 +70,7 @@ def choose_mode(browser: Browser, mode: str) -> None:
 def test_the_microphone_is_heard_enhanced_and_as_it_is(server, listener):
     open_page(listener, server, TAP)
     assert level(listener, "in") == level(listener, "out") == -60
+    choose_band(listener, "model")
     press(listener, "live")
     listener.wait("Number(document.getElementById('meter-out').getAttribute('aria-valuenow')) > -40")
     enhanced = heard_exactly(listener, 0.5)
@@ -98,6 +103,7 @@ Object.defineProperty(WebSocket.prototype, "bufferedAmount", { get: () => window
 
 def test_dropped_frames_are_counted_and_shift_nothing(server, listener):
     open_page(listener, server, TAP + BACKLOG)
+    choose_band(listener, "model")
     press(listener, "live")
     listener.wait("Number(document.getElementById('meter-out').getAttribute('aria-valuenow')) > -40")
     before = int(listener.run("document.getElementById('dropped').textContent"))
@@ -124,6 +130,7 @@ AudioContext.prototype.createMediaStreamSource = function (stream) {
 
 def test_a_browser_that_does_not_resample_the_microphone(server, listener):
     open_page(listener, server, TAP + FIREFOX)
+    choose_band(listener, "model")
     press(listener, "live")
     listener.wait("Number(document.getElementById('meter-out').getAttribute('aria-valuenow')) > -40")
     assert listener.run("document.getElementById('rate').textContent") in ("44.1 kHz", "48 kHz")
@@ -136,6 +143,23 @@ def test_a_browser_that_does_not_resample_the_microphone(server, listener):
         choose_mode(listener, "enhanced")
     # half the gain, and a third of the noise's band, which is what the model's rate holds
     assert original == enhanced and 0.1 < gain < 0.25
+    assert listener.problems == []
+
+
+def test_the_microphone_is_heard_in_full_band(server, listener):
+    """Half the gain of all that it gives, where the model's band holds a third; 0 dB is the original to the sample."""
+    open_page(listener, server, TAP)
+    press(listener, "live")
+    listener.wait("Number(document.getElementById('meter-out').getAttribute('aria-valuenow')) > -40")
+    assert listener.run("document.getElementById('rate').textContent") in ("44.1 kHz", "48 kHz")
+    gains = []
+    while len(gains) < 20 and not (gains and 0.48 < gains[-1] < 0.52):  # late blocks are heard as they came
+        gains.append(lag_and_gain(*record(listener, 88_200))[1])
+    assert 0.48 < gains[-1] < 0.52, gains
+    listener.run("const s = document.getElementById('strength'); s.value = 0; s.dispatchEvent(new Event('input'))")
+    heard_exactly(listener, 1.0, 88_200)
+    choose_band(listener, "model")
+    listener.wait("document.getElementById('rate').textContent === '16 kHz'")
     assert listener.problems == []
 
 

@@ -71,6 +71,7 @@ def saved(browser: Browser, folder: Path, name: str) -> tuple[np.ndarray, int]:
 
 def test_the_microphone_is_enhanced_without_a_network(browser):
     assert "stays on this device" in browser.run("document.getElementById('where').textContent")
+    browser.run("document.getElementById('band').value = 'model'")
     press(browser, "live")
     browser.wait("Number(document.getElementById('meter-out').getAttribute('aria-valuenow')) > -40")
     enhanced = heard_exactly(browser, 0.5)

@@ -13,8 +13,8 @@ async function floats(file) {
 const put = (file, samples) => writeFile(file, new Uint8Array(samples.buffer, samples.byteOffset, samples.byteLength));
 
 const kinds = {
-  async stream({ bundle, sampleRate, input, output, sizes, limit = null }) {
-    const enhancer = await createEnhancer(bundle, { runtime, sampleRate });
+  async stream({ bundle, sampleRate, band, input, output, sizes, limit = null }) {
+    const enhancer = await createEnhancer(bundle, { runtime, sampleRate, band });
     await enhancer.setAttenuation(limit);
     const samples = await floats(input);
     await enhancer.process(samples.subarray(0, 5000));

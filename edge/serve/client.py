@@ -14,23 +14,31 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
 
 from edge.errors import EdgeError, InputError
+from edge.runtime.shaping import Shaping
 from edge.serve.protocol import PATH, VERSION, PcmDecoder, encode_pcm, message
 
 MAX_CHANNELS = 64
 DEFAULT_URL = f"ws://127.0.0.1:8765{PATH}"
+DEFAULT = Shaping(full_band=True)  # as edge-run's
 
 
 class Client:
     """A connection that enhances one mono stream; a context manager.
 
-    `sample_rate` (default: the model's) and `format` are those of the samples on the wire. `ready` is the server's
+    `sample_rate` (default: the model's) and `format` are those of the samples on the wire; `shaping` bounds the
+    strength, and says whether the band above the model's is kept. `ready` is the server's
     answer to the hello; `latency_samples` is how far the output can lag the input. Send and receive in different
     threads, or read often: a client that does not read is dropped. Raises EdgeError where the server is not there,
     refuses or goes away.
     """
 
     def __init__(
-        self, url: str = DEFAULT_URL, sample_rate: int | None = None, format: str = "f32le", timeout: float = 30
+        self,
+        url: str = DEFAULT_URL,
+        sample_rate: int | None = None,
+        format: str = "f32le",
+        timeout: float = 30,
+        shaping: Shaping = DEFAULT,
     ):
         self._timeout, self._format = timeout, format
         self._decoder = PcmDecoder(format)
@@ -43,7 +51,8 @@ class Client:
             self._socket = self._open.enter_context(connection)
         except (OSError, InvalidHandshake, TimeoutError) as error:
             raise EdgeError(f"{url}: no connection: {error}") from error
-        hello: dict[str, Any] = {"protocol": VERSION, "format": format}
+        hello: dict[str, Any] = {"protocol": VERSION, "format": format, "atten_limit": shaping.atten_limit}
+        hello["band"] = "full" if shaping.full_band else "model"
         if sample_rate is not None:
             hello["sample_rate"] = sample_rate
         try:

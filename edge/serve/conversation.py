@@ -89,7 +89,7 @@ class _Conversation:
             raise Refusal(BAD_USE, f"no hello within {self._limits.hello_seconds:g} s") from None
         hello = parse_hello(first, manifest.sample_rate)
         self._format, self._decoder = hello.format, PcmDecoder(hello.format)
-        self._stream = self._service.open_stream(hello.sample_rate)
+        self._stream = self._service.open_stream(hello.sample_rate, hello.shaping)
         self._delivered = 0  # samples since the stream began
         latency = await self._service.run(lambda: self._stream.latency_samples)  # measured once for each rate
         ready = message(
@@ -98,6 +98,8 @@ class _Conversation:
             model=manifest.name,
             sample_rate=hello.sample_rate,
             format=hello.format,
+            band="full" if hello.shaping.full_band else "model",
+            atten_limit=hello.shaping.atten_limit,
             model_sample_rate=manifest.sample_rate,
             hop=manifest.hop,
             latency_samples=latency,

@@ -38,16 +38,18 @@ class Here {
     this.spare = 0.02;
   }
 
-  // One end of a live stream at `rate`: {port, latency, chunk, close}.
-  async openLive(rate) {
-    const stream = await this.model.fork({ sampleRate: rate });
+  // One end of a live stream at `rate`: {port, latency, chunk, close}. `band` as in Session.
+  async openLive(rate, band) {
+    const stream = await this.model.fork({ sampleRate: rate, band });
     const { port1, port2 } = new MessageChannel();
     await stream.attach(port1);
     const chunk = Math.round((this.model.manifest.hop * rate) / this.modelRate);
     return { port: port2, latency: stream.latencySamples, chunk, close: () => stream.close() };
   }
 
-  enhance(channels, rate, onprogress) { return this.model.enhance(channels, { sampleRate: rate, onprogress }); }
+  enhance(channels, rate, band, onprogress) {
+    return this.model.enhance(channels, { sampleRate: rate, band, onprogress });
+  }
 }
 
 // On the server, over its WebSocket.
@@ -57,12 +59,12 @@ class There {
     this.spare = 0.06; // seconds that the way to the server and back may take before samples are late
   }
 
-  openLive(rate, onend) { return openThere(rate, onend); }
+  openLive(rate, band, onend) { return openThere(rate, band, onend); }
 
-  async enhance(channels, rate, onprogress) {
+  async enhance(channels, rate, band, onprogress) {
     const out = [];
     for (const channel of channels)
-      out.push(await enhanceThere(channel, rate, (done) => onprogress((out.length + done) / channels.length)));
+      out.push(await enhanceThere(channel, rate, band, (done) => onprogress((out.length + done) / channels.length)));
     return out;
   }
 }

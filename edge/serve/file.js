@@ -40,7 +40,7 @@ export class FilePanel {
     try {
       const { channels: original, rate } = await decode(file);
       const started = performance.now();
-      const enhanced = await this.engine.enhance(original, rate, (done) => ($("progress").value = done));
+      const enhanced = await this.engine.enhance(original, rate, listening.band, (done) => ($("progress").value = done));
       const seconds = (performance.now() - started) / 1000;
       this.result = { name: file.name, rate, original, enhanced };
       const length = original[0].length / rate;

@@ -1,8 +1,8 @@
 // Microphone in, enhanced out.
-import { createAligner } from "./web/track.js";
+import { createAligner, rateOf } from "./web/track.js";
 
 export class Live {
-  // `options`: {microphone, speaker: device ids, share: of the enhanced signal, volume, onlevels, onend}.
+  // `options`: {microphone, speaker: device ids, share: of the enhanced signal, volume, band, onlevels, onend}.
   // `onlevels({levels, latency, model, dropped})` comes some 20 times a second, `onend(reason)` where it was not asked for.
   static async start(engine, options) {
     const live = new Live(options);
@@ -20,9 +20,9 @@ export class Live {
     this.onend = onend;
   }
 
-  async open(engine, { microphone, speaker, share, volume, modelRate }) {
+  async open(engine, { microphone, speaker, share, volume, band, modelRate }) {
     this.microphone = await openMicrophone(microphone);
-    this.context = new AudioContext({ sampleRate: modelRate, latencyHint: "interactive" });
+    this.context = new AudioContext({ ...rateOf(band, modelRate), latencyHint: "interactive" });
     let source;
     try {
       source = this.context.createMediaStreamSource(this.microphone);
@@ -35,7 +35,7 @@ export class Live {
     }
     await this.setSpeaker(speaker);
     const rate = this.context.sampleRate;
-    this.stream = await engine.openLive(rate, (reason) => this.end(reason));
+    this.stream = await engine.openLive(rate, band, (reason) => this.end(reason));
     this.node = await createAligner(this.context, { ...this.stream, spare: engine.spare });
     this.node.port.onmessage = ({ data }) => (data.failed ? this.end(data.failed) : this.report(data));
     this.gain = new GainNode(this.context, { gain: volume });

@@ -13,7 +13,7 @@ export class LivePanel {
     this.history = [];
     $("listening").hidden = $("live-card").hidden = false;
     $("live").onclick = () => this.toggle();
-    $("microphone").onchange = () => this.live && this.restart();
+    $("microphone").onchange = $("band").onchange = () => this.live && this.restart();
     $("speaker").onchange = () => this.live?.setSpeaker($("speaker").value);
     navigator.mediaDevices?.addEventListener?.("devicechange", () => this.list());
     addEventListener("resize", () => this.draw());
@@ -49,6 +49,7 @@ export class LivePanel {
         speaker: $("speaker").value,
         share: listening.share,
         volume: listening.volume,
+        band: listening.band,
         onlevels: (levels) => this.levels(levels),
         onend: (reason) => {
           this.live = null;

@@ -21,6 +21,7 @@ const FULL = 40; // dB
 export const listening = {
   get volume() { return Number($("volume").value); },
   get enhanced() { return document.querySelector("input[name=mode]:checked").value === "enhanced"; },
+  get band() { return $("band").value; },
   get strength() {
     const limit = Number($("strength").value);
     return share(limit > FULL ? null : limit);

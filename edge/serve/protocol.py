@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from edge.runtime.shaping import Shaping
+
 VERSION = 1
 PATH = "/stream"
 MIN_RATE, MAX_RATE = 4000, 192_000
+MAX_LIMIT = 1000  # dB
 MAX_TEXT = 4096  # characters of a JSON message
 
 # Close codes of RFC 6455, as they are used here.
@@ -18,6 +21,7 @@ BAD_DATA, BAD_USE, TOO_BIG, FAILED, FULL = 1007, 1008, 1009, 1011, 1013
 
 _TYPES: dict[str, np.dtype[Any]] = {"f32le": np.dtype("<f4"), "s16le": np.dtype("<i2")}
 FORMATS = tuple(_TYPES)
+BANDS = ("full", "model")
 
 
 class Refusal(Exception):
@@ -45,10 +49,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Hello:
-    """A client's first message: its sample rate in Hz and the format of its samples."""
+    """A client's first message: its sample rate in Hz, the format of its samples, and what is done to the result."""
 
     sample_rate: int
     format: str
+    shaping: Shaping
 
 
 def parse_hello(message: str | bytes, default_rate: int) -> Hello:
@@ -64,7 +69,12 @@ def parse_hello(message: str | bytes, default_rate: int) -> Hello:
     rate = fields.get("sample_rate", default_rate)
     if type(rate) is not int or not MIN_RATE <= rate <= MAX_RATE:
         raise Refusal(BAD_USE, f"sample_rate {_shown(rate)} is not a whole number of {MIN_RATE} to {MAX_RATE} Hz")
-    return Hello(rate, format)
+    band, limit = fields.get("band", "full"), fields.get("atten_limit")
+    if band not in BANDS:
+        raise Refusal(BAD_USE, f"band {_shown(band)} is not known; use {' or '.join(BANDS)}")
+    if limit is not None and not (type(limit) in (int, float) and 0 <= limit <= MAX_LIMIT):
+        raise Refusal(BAD_USE, f"atten_limit {_shown(limit)} is not null or 0 to {MAX_LIMIT} dB")
+    return Hello(rate, format, Shaping(band == "full", limit))
 
 
 def parse_command(message: str) -> str:

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 from edge.backends import backend_named
 from edge.bundle import Bundle
 from edge.errors import InputError
-from edge.runtime.converted import at_rate
 from edge.runtime.golden import check_golden
 from edge.runtime.graphs import load_graph
 from edge.runtime.session import Session, new_session
+from edge.runtime.shaping import Shaping, shaped
 from edge.serve.protocol import Limits
 from edge.serve.site import site_files
 
@@ -60,9 +60,9 @@ class Service:
         self.served = self.dropped = self.refused = 0
         self._started = time.monotonic()
 
-    def open_stream(self, sample_rate: int) -> Session:
+    def open_stream(self, sample_rate: int, shaping: Shaping) -> Session:
         """One client's audio at the client's own rate: what `edge-run` makes of a recording of that rate."""
-        return at_rate(new_session(self._bundle, self._graph), sample_rate)
+        return shaped(new_session(self._bundle, self._graph), sample_rate, shaping)
 
     async def run(self, work: Callable[..., T], *arguments: Any, audio_seconds: float = 0.0) -> T:
         """Call `work(*arguments)` on a thread of the pool, when its turn has come."""

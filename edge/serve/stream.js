@@ -11,9 +11,9 @@ export async function health() {
 }
 
 // One end of a live stream; see engine.js. `onend(reason)` comes where the server goes away.
-export async function openThere(rate, onend) {
+export async function openThere(rate, band, onend) {
   const { port1, port2 } = new MessageChannel();
-  const stream = await Stream.open(rate, (enhanced) => port1.postMessage({ enhanced }, [enhanced.buffer]), onend);
+  const stream = await Stream.open(rate, band, (enhanced) => port1.postMessage({ enhanced }, [enhanced.buffer]), onend);
   port1.onmessage = ({ data: { samples, at } }) => {
     if (stream.left) return;
     if (stream.unsent > BACKLOG * rate) port1.postMessage({ gap: [at, samples.length] });
@@ -24,13 +24,14 @@ export async function openThere(rate, onend) {
 }
 
 // One channel of a recording at `rate` Hz, enhanced; `onprogress(fraction)`.
-export async function enhanceThere(samples, rate, onprogress) {
+export async function enhanceThere(samples, rate, band, onprogress) {
   const out = new Float32Array(samples.length);
   let received = 0;
   let wake = () => {};
   let lost = null;
   const stream = await Stream.open(
     rate,
+    band,
     (block) => {
       out.set(block.subarray(0, out.length - received), received);
       received += block.length;
@@ -59,9 +60,9 @@ export async function enhanceThere(samples, rate, onprogress) {
 
 class Stream {
   // Connects and says hello. `onaudio(samples)` gets the enhanced samples, `onclosed(reason)` the end that was not asked for.
-  static async open(sampleRate, onaudio, onclosed) {
+  static async open(sampleRate, band, onaudio, onclosed) {
     const stream = new Stream(onaudio, onclosed);
-    await stream.connect(sampleRate);
+    await stream.connect({ sample_rate: sampleRate, band });
     return stream;
   }
 
@@ -72,13 +73,13 @@ class Stream {
     this.flushed = null;
   }
 
-  connect(sampleRate) {
+  connect(wanted) {
     const url = new URL("stream", location.href);
     url.protocol = url.protocol.replace("http", "ws");
     this.socket = new WebSocket(url);
     this.socket.binaryType = "arraybuffer";
     return new Promise((resolve, reject) => {
-      this.socket.onopen = () => this.tell({ type: "hello", protocol: 1, sample_rate: sampleRate, format: "f32le" });
+      this.socket.onopen = () => this.tell({ type: "hello", protocol: 1, format: "f32le", ...wanted });
       this.socket.onmessage = ({ data }) => {
         if (typeof data !== "string") return this.onaudio(new Float32Array(data));
         const event = JSON.parse(data);

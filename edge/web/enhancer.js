@@ -3,7 +3,7 @@ import { Binding } from "./graph.js";
 
 const SILENCE = 1e-4; // RMS, -80 dBFS: what is below counts as silent
 const SILENT_HOPS = 5; // after so many silent hops the output is zero and nothing is run
-const MAX_SAMPLE = 1e4; // beyond it (+80 dBFS) a sample is a fault, and is taken for zero
+export const MAX_SAMPLE = 1e4; // beyond it (+80 dBFS) a sample is a fault, and is taken for zero
 
 // What `process` and `flush` give, concatenated, is as long as the input and aligned with it.
 export class EnhancerStream {

@@ -25,8 +25,8 @@ export class Host {
     return { ...manifest, files: undefined, graphs: undefined };
   }
 
-  open({ sampleRate }) {
-    const session = new Session(this.graph, sampleRate ?? this.graph.manifest.sample_rate);
+  open({ sampleRate, band }) {
+    const session = new Session(this.graph, sampleRate ?? this.graph.manifest.sample_rate, band);
     this.sessions.set(++this.count, session);
     return { stream: this.count, latencySamples: session.latencySamples };
   }
@@ -55,12 +55,12 @@ export class Host {
   }
 
   // Each channel of a recording on its own.
-  async enhance({ channels, sampleRate, limit = null, job }, onprogress) {
+  async enhance({ channels, sampleRate, band, limit = null, job }, onprogress) {
     this.check(channels);
     const rate = sampleRate ?? this.graph.manifest.sample_rate;
     const out = [];
     for (const [index, channel] of channels.entries()) {
-      const session = new Session(this.graph, rate);
+      const session = new Session(this.graph, rate, band);
       session.setAttenuation(limit);
       const pieces = [];
       const step = Math.ceil(PIECE * rate);

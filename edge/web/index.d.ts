@@ -28,6 +28,9 @@ export interface RecordingOptions {
   signal?: AbortSignal;
 }
 
+/** "full" keeps what lies above the model's band, under the gain that the model gave below it; "model" does not. */
+export type Band = "full" | "model";
+
 /** A mono stream: what process and flush give, concatenated, is as long as the input and aligned with it. */
 export class Enhancer {
   readonly manifest: Manifest;
@@ -43,9 +46,12 @@ export class Enhancer {
   /** Nothing is made quieter by more than `limit` dB; null: no bound. */
   setAttenuation(limit: number | null): Promise<void>;
   /** Another stream on the same model. */
-  fork(options?: { sampleRate?: number }): Promise<Enhancer>;
+  fork(options?: { sampleRate?: number; band?: Band }): Promise<Enhancer>;
   /** A whole recording, one Float32Array for each channel; `limit` as in setAttenuation. */
-  enhance(channels: Float32Array[], options?: RecordingOptions & { limit?: number | null }): Promise<Float32Array[]>;
+  enhance(
+    channels: Float32Array[],
+    options?: RecordingOptions & { limit?: number | null; band?: Band },
+  ): Promise<Float32Array[]>;
   /** Serve a MessagePort from the worker: {samples} in, {enhanced} out. */
   attach(port: MessagePort): Promise<void>;
   close(): void;
@@ -60,12 +66,17 @@ export class Separator {
 }
 
 /** Load an enhancer's bundle: the URL of its folder or of NAME.edge (in Node also a path). */
-export function createEnhancer(bundle: string | URL, options?: LoadOptions & { sampleRate?: number }): Promise<Enhancer>;
+export function createEnhancer(
+  bundle: string | URL,
+  options?: LoadOptions & { sampleRate?: number; band?: Band },
+): Promise<Enhancer>;
 /** Load a separator's bundle. */
 export function createSeparator(bundle: string | URL, options?: LoadOptions): Promise<Separator>;
 
 export interface TrackOptions {
-  /** Default: a context of the model's rate, which closes with the track. */
+  /** Default: "full". */
+  band?: Band;
+  /** Default: one of the device's rate, of the model's with band "model", which closes with the track. */
   context?: AudioContext;
   /** dB, as in setAttenuation. */
   limit?: number | null;

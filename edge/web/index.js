@@ -6,11 +6,11 @@ export { EdgeError };
 export { EnhancedTrack, createTrackProcessor } from "./track.js";
 
 // `bundle`: URL (in Node also a path) of an enhancer's bundle. Options: `sampleRate` of the stream (default: the
-// model's), `runtime`: URL of onnxruntime-web's ort.wasm.bundle.min.mjs where no bundler resolves the package.
+// model's), `band`: "full" (the default) or "model", without what lies above the model's, `runtime`: URL of onnxruntime-web's ort.wasm.bundle.min.mjs where no bundler resolves the package.
 export async function createEnhancer(bundle, options = {}) {
   const model = await Model.load(bundle, "enhance", options);
   try {
-    return await Enhancer.open(model, options.sampleRate);
+    return await Enhancer.open(model, options);
   } catch (error) {
     model.close();
     throw error;
@@ -100,8 +100,8 @@ class Model {
 
 // One mono stream: what `process` and `flush` give, concatenated, is as long as the input and aligned with it.
 export class Enhancer {
-  static async open(model, sampleRate, owner = true) {
-    const { stream, latencySamples } = await model.call("open", { sampleRate });
+  static async open(model, { sampleRate, band }, owner = true) {
+    const { stream, latencySamples } = await model.call("open", { sampleRate, band });
     return Object.assign(new Enhancer(), {
       model, stream, latencySamples, owner,
       manifest: model.manifest,
@@ -117,9 +117,9 @@ export class Enhancer {
   reset() { return this.model.call("reset", { stream: this.stream }); }
   // Nothing is made quieter by more than `limit` dB; null: no bound.
   setAttenuation(limit) { return this.model.call("setAttenuation", { stream: this.stream, limit }); }
-  // Another stream on the same model.
-  fork({ sampleRate } = {}) { return Enhancer.open(this.model, sampleRate, false); }
-  // A whole recording, one Float32Array for each channel. Options: sampleRate, limit (dB), onprogress, signal.
+  // Another stream on the same model, of a `sampleRate` and `band` of its own.
+  fork(options = {}) { return Enhancer.open(this.model, options, false); }
+  // A whole recording, one Float32Array for each channel. Options: sampleRate, band, limit (dB), onprogress, signal.
   enhance(channels, options = {}) { return this.model.recording("enhance", channels, options); }
 
   // Let the worker serve a MessagePort: {samples} in, {enhanced} out, without the page's own thread.

@@ -22,9 +22,12 @@ export async function createAligner(context, { chunk, latency, spare = SPARE, po
 // Share of the enhanced signal in the sum that makes nothing quieter by more than `limit` dB; null: no bound.
 export const share = (limit) => (limit === null ? 1 : 1 - 10 ** (-limit / 20));
 
+// An AudioContext's rate: in full band that of the device.
+export const rateOf = (band, modelRate) => (band === "full" ? {} : { sampleRate: modelRate });
+
 export class EnhancedTrack {
-  // `enhancer`: of createEnhancer, which stays the caller's. Options: `context` (AudioContext; default: one of the
-  // model's rate), `limit` (dB, see setAttenuation), `onlevels({levels, late, latency})` some 20 times a second,
+  // `enhancer`: of createEnhancer, which stays the caller's. Options: `band` ("full", the default, or "model"),
+  // `context` (AudioContext; default: one of the device's rate, or of the model's with band "model"), `limit` (dB, see setAttenuation), `onlevels({levels, late, latency})` some 20 times a second,
   // `onend(reason)` where the track ends or the model fails.
   static async create(enhancer, track, options = {}) {
     const enhanced = new EnhancedTrack(track, options);
@@ -44,11 +47,11 @@ export class EnhancedTrack {
     this.enabled = true;
   }
 
-  async open(enhancer, { context, limit = null }) {
+  async open(enhancer, { context, band = "full", limit = null }) {
     const stream = new MediaStream([this.source]);
     const { sample_rate: modelRate, hop } = enhancer.manifest;
     let input;
-    this.context = context ?? new AudioContext({ sampleRate: modelRate, latencyHint: "interactive" });
+    this.context = context ?? new AudioContext({ ...rateOf(band, modelRate), latencyHint: "interactive" });
     this.owned = !context;
     try {
       input = this.context.createMediaStreamSource(stream);
@@ -60,7 +63,7 @@ export class EnhancedTrack {
       input = this.context.createMediaStreamSource(stream);
     }
     const { sampleRate } = this.context;
-    this.stream = await enhancer.fork({ sampleRate });
+    this.stream = await enhancer.fork({ sampleRate, band });
     const { port1, port2 } = new MessageChannel();
     await this.stream.attach(port1);
     this.chunk = Math.round((hop * sampleRate) / modelRate);
