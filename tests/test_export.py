@@ -1,8 +1,12 @@
 """Export end to end: bundles that open, run and match torch; int8 that is int8; failures that leave nothing."""
 
+import fcntl
 import json
+import os
+import struct
 import subprocess
 import sys
+import termios
 from fractions import Fraction
 
 import numpy as np
@@ -401,3 +405,26 @@ def test_a_layer_may_ask_for_fp32_arithmetic(backend, precision):
     first, second = plan_precision(net, "int8", backend, "arm64", (torch.zeros(1, 512),))
     assert first.precision == "int8-dynamic"
     assert (second.precision, second.reason) == (precision, "heard" if backend == "onnx" else "")
+
+
+STEPS = """
+import time
+from edge.cli.export import _Steps
+with _Steps() as steps:
+    steps("load")
+    time.sleep(2.2)
+    steps("check")
+"""
+
+
+def test_the_clock_goes_on_within_a_step():
+    """On a terminal; elsewhere nothing is printed."""
+    main, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    subprocess.run([sys.executable, "-c", STEPS], stderr=terminal, check=True)
+    os.close(terminal)
+    shown = os.read(main, 10_000).decode()
+    os.close(main)
+    assert shown.index("load ... 00:00") < shown.index("load ... 00:01") < shown.index("check ... 00:00")
+    told = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, check=True)
+    assert told.stderr == told.stdout == ""

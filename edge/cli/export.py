@@ -6,9 +6,11 @@ import argparse
 import dataclasses
 import json
 import sys
-import time
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tqdm import tqdm
 
 from edge.backends import BACKENDS
 from edge.cli.networks import add_checkpoint_options, load
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from edge.manifest import GraphRecord, Manifest
     from edge.training.recover import Recovery
 
+TICK = 0.5  # seconds between two looks at the clock
 EXAMPLES = """\
   edge-export --prune 0.5                                 both shipped models, ONNX and ExecuTorch
   edge-export enhancer --precision fp32 --format onnx -o out
@@ -186,21 +189,37 @@ def _number(value: float | None) -> str:
 
 
 class _Steps:
-    """Progress on stderr: each step with the time it took; lines, since the exporters tell nothing while they work."""
+    """Progress on stderr, where it is a terminal: each step with a clock that goes on within it.
+
+    A clock, since the exporters tell nothing while they work: what moves shows that they do.
+    """
 
     def __init__(self) -> None:
-        self.started: float | None = None
+        self._bar: tqdm | None = None
+        self._done = threading.Event()
+        self._clock: threading.Thread | None = None
 
     def __call__(self, step: str) -> None:
         self.finish()
-        if sys.stderr.isatty():
-            print(f"{step} ... ", end="", file=sys.stderr, flush=True)
-            self.started = time.monotonic()
+        if not sys.stderr.isatty():
+            return
+        self._bar = tqdm(bar_format="{desc} ... {elapsed}", desc=step, file=sys.stderr)
+        self._done = threading.Event()
+        self._clock = threading.Thread(target=self._tick, args=(self._bar, self._done), daemon=True)
+        self._clock.start()
 
     def finish(self) -> None:
-        if self.started is not None:
-            print(f"{time.monotonic() - self.started:.0f} s", file=sys.stderr)
-        self.started = None
+        if self._bar is None or self._clock is None:
+            return
+        self._done.set()
+        self._clock.join()
+        self._bar.close()
+        self._bar = self._clock = None
+
+    @staticmethod
+    def _tick(bar: tqdm, done: threading.Event) -> None:
+        while not done.wait(TICK):
+            bar.refresh()
 
     def __enter__(self) -> _Steps:
         return self
