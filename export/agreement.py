@@ -5,7 +5,7 @@ Nobody has the true stems of a song; how far the compressed network's are from t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,10 @@ import numpy as np
 from torch import nn
 
 from edge.audio import AudioReader, Resampler
-from edge.export.quality import stream_recording
 from edge.interface import Interface
 from edge.metrics import si_sdr
 from edge.models.architectures import architecture_of
 from edge.runtime.channels import mapped
-from edge.runtime.graphs import Graph
 
 MAX_SECONDS = 60.0
 _SILENT_DB = -60.0  # of the loudest stem: a source that the recording has not
@@ -42,19 +40,20 @@ def read_recording(path: Path, interface: Interface) -> np.ndarray:
 
 
 def measure_agreement(
-    path: Path, network: nn.Module, interface: Interface, runs: Mapping[str, Graph]
+    path: Path, network: nn.Module, interface: Interface, runs: Mapping[str, Callable[[np.ndarray], np.ndarray]]
 ) -> dict[str, Any]:
     """SI-SDR in dB by graph and source, against what the unpruned `network` makes of the same recording.
 
-    A source that the recording has not (60 dB below the loudest stem) has null.
+    runs: each graph as a function of a whole recording, as `read_recording` gives it. A source that the recording has
+    not (60 dB below the loudest stem) has null.
     """
     audio = read_recording(path, interface)
     expected = np.atleast_3d(architecture_of(network).process(network, audio).T).T  # (sources, channels, n)
     level = 10 * np.log10(np.mean(expected**2, axis=(1, 2)) + 1e-20)
     values = {}
-    for backend, run in runs.items():
-        got = stream_recording(interface, run, audio).reshape(expected.shape)
-        values[backend] = {
+    for graph, run in runs.items():
+        got = run(audio).reshape(expected.shape)
+        values[graph] = {
             source: si_sdr(expected[i].ravel(), got[i].ravel()) if level[i] > level.max() + _SILENT_DB else None
             for i, source in enumerate(interface.sources)
         }

@@ -5,6 +5,7 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from edge.export.card import model_card
 from edge.export.forms import choose
 from edge.export.graph import BuiltGraph, build_graph, check_formats
 from edge.export.onnx_versions import with_properties
-from edge.export.quality import measure_quality
+from edge.export.quality import measure_quality, stream_recording
 from edge.export.recordings import calibration_audio, calibration_record, golden_audio, parity_audio
 from edge.manifest import MIXED
 from edge.models.architectures import architecture_of
@@ -120,7 +121,8 @@ def export_network(model: Model, options: ExportOptions, output: Path, progress:
         agreement = None
         if options.audio is not None:
             progress(f"{name}: compare on {options.audio.name}")
-            agreement = measure_agreement(options.audio, network, interface, runs)
+            whole = {backend: partial(stream_recording, interface, run) for backend, run in runs.items()}
+            agreement = measure_agreement(options.audio, network, interface, whole)
         records = {target: graph.record for target, graph in graphs.items()}
         golden, files = _golden(interface, records, runs, options.seed)
     made_in = {record.precision for record in records.values()}

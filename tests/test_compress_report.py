@@ -10,16 +10,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import edge.backends
+import edge.compression.precisions
+import edge.export.backends
+import edge.models.architectures
+import edge.runtime
+from edge import samples
 from edge.benchmarks.compression import docs, held_out, report, sweep, tables
 from edge.benchmarks.compression.pareto import COSTS, draw, front, linear_ticks, log_ticks, quality_key
 from edge.bundle import open_bundle
 from edge.errors import EdgeError, InputError
 from edge.export.pipeline import ExportOptions
-from edge.metrics import sdr
+from edge.metrics import sdr, si_sdr
 from edge.models.htdemucs import HTDemucs, HTDemucsConfig
 from edge.training.recover import Recovery
 from edge.training.shards import Item, write_manifest, write_shard
@@ -53,8 +60,11 @@ def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def swept(songs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path, report.ReportOptions]:
     torch.set_num_threads(1)
     output = tmp_path_factory.mktemp("report")
+    audio = output / "mine.wav"  # its right channel and its start are silent
+    song = samples.song()[0].T[: 2 * 44100] * [1, 0]
+    soundfile.write(audio, np.concatenate([np.zeros((4410, 2)), song]), 44100, "FLOAT")
     options = report.ReportOptions(
-        ExportOptions(formats=("onnx",)), (0.5, 0.0), ("fp32", "int8"), data=songs, files=2, seconds=0.3
+        ExportOptions(formats=("onnx",)), (0.5, 0.0), ("fp32", "int8"), data=songs, files=2, audio=audio, seconds=0.3
     )
     return report.run([separator()], options, output), output, options
 
@@ -99,6 +109,29 @@ def test_held_out_figures_are_the_mean_over_songs_of_the_sources_that_sound(swep
     assert model["test_set"]["files"] == 2 and model["test_set"]["metrics"] == ["sdr"]
 
 
+def test_agreement_is_that_of_the_graphs_stems_with_the_networks(swept):
+    content, output, options = swept
+    (model,) = content["models"]
+    audio = soundfile.read(options.audio, dtype="float32")[0].T
+    expected = held_out.network_run(separator())(audio)
+    for variant in model["variants"]:
+        got = held_out.bundle_run(open_bundle(output / "bundles" / variant["bundle"]), "onnx", 1)(audio)
+        values = {name: si_sdr(expected[k].ravel(), got[k].ravel()) for k, name in enumerate(TINY.sources)}
+        assert variant["agreement"] == pytest.approx(values, abs=0.01)
+    least = [min(variant["agreement"].values()) for variant in model["variants"]]
+    assert least[0] > 70 > least[1] > least[2]  # fp32, int8, pruned and not trained
+    for text in (tables.text(content), tables.markdown(content)):
+        _, told = text.split("SI-SDR on mine.wav against what the unpruned network makes of it")
+        assert all(f"{source} dB" in told for source in TINY.sources)
+        assert f"{model['variants'][3]['agreement']['vocals']:.2f}" in told
+
+
+def test_a_recording_that_cannot_be_read_is_refused_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "export_network", lambda *_: pytest.fail("nothing is exported"))
+    with pytest.raises(InputError, match="absent"):
+        report.run([separator()], report.ReportOptions(ExportOptions(), audio=tmp_path / "absent.wav"), tmp_path)
+
+
 def test_a_second_run_exports_and_scores_nothing_again(swept, monkeypatch):
     content, output, options = swept
 
@@ -107,6 +140,7 @@ def test_a_second_run_exports_and_scores_nothing_again(swept, monkeypatch):
 
     monkeypatch.setattr(sweep, "export_network", refuse)
     monkeypatch.setattr(held_out, "score", refuse)
+    monkeypatch.setattr(report, "measure_agreement", refuse)
     again = report.run([separator()], report.dataclasses.replace(options, seconds=0.0), output)
     for before, after in zip(content["models"][0]["variants"], again["models"][0]["variants"], strict=True):
         assert {k: v for k, v in before.items() if k != "time"} == after
@@ -143,6 +177,11 @@ def test_other_weights_other_options_and_damage_are_exported_again(swept, tmp_pa
     assert len(exported) == 5
 
 
+def test_code_of_any_depth_decides_whether_a_bundle_is_made_again():
+    deep = (edge.compression.precisions, edge.export.backends, edge.models.architectures, edge.backends, edge.runtime)
+    assert {Path(package.__file__) for package in deep} <= set(sweep.code_files())
+
+
 def test_a_variant_that_fails_is_named_and_the_rest_goes_on(tmp_path, monkeypatch):
     def export(model, options, folder, progress):
         if options.prune == 0.9:
@@ -163,8 +202,8 @@ def test_the_files_say_what_the_report_says(swept):
     assert report.load(output / "report.json") == json.loads(json.dumps(content))
     text = (output / "report.md").read_text()
     table = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| 0")]
-    assert len(table) == 5  # PyTorch and four graphs
-    for cells, variant in zip(table[1:], content["models"][0]["variants"], strict=True):
+    assert len(table) == 9  # PyTorch and four graphs, and the agreement of the four
+    for cells, variant in zip(table[1:5], content["models"][0]["variants"], strict=True):
         assert f"{variant['graph_bytes'] / 1e6:.2f}" in cells and f"{variant['time']['rtf']:.4f}" in cells
     assert "Measured by `" in text and content["machine"]["processor"] in text
     assert tables.text(content).count("int8") >= 2

@@ -17,9 +17,17 @@ from typing import Any
 
 from edge import __version__
 from edge.benchmarks.compression import baseline
-from edge.benchmarks.compression.held_out import INPUT, NETWORK, means, open_test_set, score_all, summary
+from edge.benchmarks.compression.held_out import (
+    INPUT,
+    NETWORK,
+    bundle_run,
+    means,
+    open_test_set,
+    score_all,
+    summary,
+)
 from edge.benchmarks.compression.pareto import COSTS, draw, front, quality_key
-from edge.benchmarks.compression.sweep import Exported, Failure, export_all, grid
+from edge.benchmarks.compression.sweep import Exported, Failure, export_all, grid, weights_digest
 from edge.benchmarks.compression.tables import markdown
 from edge.benchmarks.compression.timing import measure_times
 from edge.benchmarks.quality.systems import Scores, System
@@ -28,6 +36,7 @@ from edge.bundle import Bundle
 from edge.compression.cost import macs_per_second, parameters
 from edge.compression.processors.arm64 import ARM64
 from edge.errors import EdgeError
+from edge.export.agreement import measure_agreement, read_recording
 from edge.export.architectures import interface_of
 from edge.export.pipeline import ExportOptions, check_options
 from edge.zoo import Model
@@ -42,9 +51,9 @@ Progress = Callable[[str], None]
 class ReportOptions:
     """What `edge-compress report` is asked for. `base`: what all exports share; its formats are the backends.
 
-    cpus: what int8 is chosen for, a variant each; files: songs or clips of `data`'s test split; arm: the emulated
-    Python that counts instructions on `cores`; seconds: measuring time of each graph, 0 for none; baselines: what
-    `edge-compress baseline` wrote.
+    cpus: what int8 is chosen for, a variant each; files: songs or clips of `data`'s test split; audio: a recording on
+    which each variant is compared with the unpruned network; arm: the emulated Python that counts instructions on
+    `cores`; seconds: measuring time of each graph, 0 for none; baselines: what `edge-compress baseline` wrote.
     """
 
     base: ExportOptions
@@ -53,6 +62,7 @@ class ReportOptions:
     cpus: Sequence[str] = ("arm64",)
     data: Path | None = None
     files: int = 10
+    audio: Path | None = None
     arm: Path | None = None
     cores: Sequence[str] = CORES
     threads: int = 1
@@ -98,7 +108,10 @@ def write(content: dict[str, Any], output: Path) -> None:
 
 
 def _sweep(model: Model, options: ReportOptions, output: Path, progress: Progress) -> dict[str, Any]:
-    segment = interface_of(model.network, options.base.segment).segment
+    interface = interface_of(model.network, options.base.segment)
+    segment = interface.segment
+    if options.audio is not None:
+        read_recording(options.audio, interface)  # a bad one shows before the work
     test = open_test_set(model, options.data, options.files) if options.data else None
     exported, failures = export_all(model, _wanted(options), output / "bundles", progress)
     if not exported:
@@ -133,6 +146,9 @@ def _sweep(model: Model, options: ReportOptions, output: Path, progress: Progres
         network["held_out"] = means(scores[NETWORK])
         for variant in told["variants"]:
             variant["held_out"] = summary(scores, f"{variant['bundle']} {variant['backend']}")
+    if options.audio is not None:
+        told["recording"] = options.audio.name
+        _agree(told["variants"], model, bundles, options, store, progress)
     if options.arm is not None:
         failures += _count(told["variants"], bundles, options, store, progress)
     if options.seconds:
@@ -174,6 +190,34 @@ def _variant(exported: Exported, backend: str) -> dict[str, Any]:
         "quality": after,
         "quality_loss": None if after is None or before is None else before - after,
     }
+
+
+def _agree(
+    variants: list[dict[str, Any]],
+    model: Model,
+    bundles: Sequence[Bundle],
+    options: ReportOptions,
+    store: Path,
+    progress: Progress,
+) -> None:
+    """Fill in `agreement`: SI-SDR in dB by source, on the user's recording, against the unpruned network."""
+    assert options.audio is not None
+    with options.audio.open("rb") as file:
+        recording = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    known, weights = Scores(store), weights_digest(model)
+    folders = {bundle.path.name: bundle for bundle in bundles}
+    for variant in variants:
+        bundle, backend = folders[variant["bundle"]], variant["backend"]
+        content = weights.encode() + bundle.graph_path(backend).read_bytes()
+        system = System("agreement", "agreement", hashlib.sha256(content).hexdigest()[:16])
+        values = known.get(system, recording)
+        if values is None:
+            progress(f"{variant['bundle']} {backend}: compare on {options.audio.name}")
+            run = bundle_run(bundle, backend, options.threads)
+            found = measure_agreement(options.audio, model.network, bundle.manifest, {backend: run})
+            values = found["values"][backend]
+            known.add(system, recording, values)
+        variant["agreement"] = values
 
 
 def _count(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import edge
+import edge.backends
 import edge.compression
 import edge.export
 import edge.models
@@ -110,11 +111,15 @@ def _made_of(model: Model, options: ExportOptions) -> str:
 
 
 def _code() -> str:
-    """Digest of the code that makes a bundle and measures it, and of the recordings that it does so with."""
     digest = hashlib.sha256()
-    packages = edge, edge.models, edge.runtime, edge.compression, edge.export
-    files = [file for package in packages for file in sorted(Path(package.__path__[0]).glob("*.py"))]
-    files += sorted(file for file in samples.FOLDER.rglob("*.*") if "__pycache__" not in file.parts)
-    for file in files:
+    for file in code_files():
         digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()
+
+
+def code_files() -> list[Path]:
+    """The code that makes a bundle and measures it, and the recordings that it does so with."""
+    packages = edge.models, edge.runtime, edge.backends, edge.compression, edge.export
+    files = sorted(Path(edge.__path__[0]).glob("*.py"))
+    files += [file for package in packages for file in sorted(Path(package.__path__[0]).rglob("*.py"))]
+    return files + sorted(file for file in samples.FOLDER.rglob("*.*") if "__pycache__" not in file.parts)

@@ -27,9 +27,7 @@ def rows(model: Mapping[str, Any]) -> list[list[str]]:
         fronts = [_FRONTS[cost] for cost, members in model["pareto"].items() if position in members]
         table.append(
             [
-                f"{v['ratio']:g}",
-                v["precision"] + (f" for {v['cpu']}" if v["cpu"] else ""),
-                v["backend"],
+                *_graph_cells(v),
                 number(v["parameters"], 1e-6, 2),
                 number(v["macs_per_second"], 1e-6, 0),
                 number(v["graph_bytes"], 1e-6, 2),
@@ -103,17 +101,37 @@ def notes(content: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
     return [*lines, f"{where}, {settings['threads']} thread(s)."]
 
 
+def agreement_rows(model: Mapping[str, Any]) -> list[list[str]]:
+    """Header and a row a graph: how near its stems come to those of the unpruned network, source by source."""
+    sources = list(dict.fromkeys(source for v in model["variants"] for source in v["agreement"]))
+    cells = [[number(v["agreement"].get(source), 1, 2) for source in sources] for v in model["variants"]]
+    return [["pruned", "precision", "runtime", *(f"{source} dB" for source in sources)]] + [
+        [*_graph_cells(v), *values] for v, values in zip(model["variants"], cells, strict=True)
+    ]
+
+
+def _agreement_title(model: Mapping[str, Any]) -> str:
+    return f"SI-SDR on {model['recording']} against what the unpruned network makes of it (empty: a silent source):"
+
+
+def _graph_cells(variant: Mapping[str, Any]) -> list[str]:
+    made_for = f" for {variant['cpu']}" if variant["cpu"] else ""
+    return [f"{variant['ratio']:g}", variant["precision"] + made_for, variant["backend"]]
+
+
 def _minutes(recovery: Mapping[str, Any]) -> str:
     minutes = recovery.get("minutes")
     return f"{minutes:g} minutes" if minutes else "as its checkpoint says"
 
 
 def markdown(content: Mapping[str, Any], heading: str = "##") -> str:
-    """Every model's table with its notes, and the same-budget baselines."""
+    """Every model's table with its notes, the agreement on a recording, and the same-budget baselines."""
     parts = []
     for model in content["models"]:
         table, lines = rows(model), notes(content, model)
         parts += [f"{heading} {model['name']}", markdown_table(table, 3), "  \n".join(lines)]
+        if "recording" in model:
+            parts += [_agreement_title(model), markdown_table(agreement_rows(model), 3)]
         parts += [baseline_markdown(b) for b in model.get("baselines", [])]
     return "\n\n".join(parts)
 
@@ -123,6 +141,8 @@ def text(content: Mapping[str, Any]) -> str:
     parts = []
     for model in content["models"]:
         parts += [model["name"], columns(rows(model), (0, 1, 2)), "\n".join(notes(content, model))]
+        if "recording" in model:
+            parts += [f"{_agreement_title(model)}\n{columns(agreement_rows(model), (0, 1, 2))}"]
         parts += [baseline_text(b) for b in model.get("baselines", [])]
     return "\n\n".join(parts)
 

@@ -23,6 +23,7 @@ NAME = "edge-compress"
 EXAMPLES = """\
   edge-compress report enhancer --ratios 0,0.5 -o report          table, JSON and Pareto picture in report/
   edge-compress report enhancer htdemucs-mini --data data --arm build/arm/arm-python -o report
+  edge-compress report htdemucs-mini --audio song.mp3             what it makes of your own music
   edge-compress sensitivity htdemucs-mini --prune 0.5             which layers int8 costs most
   edge-compress search htdemucs-mini --target-mb 1                the smallest prune ratio that is small enough
   edge-compress baseline enhancer --prune 0.5 --data data --minutes 20 -o runs/baseline
@@ -59,6 +60,7 @@ def _add_report(commands: argparse._SubParsersAction) -> None:
     p.add_argument("--backends", type=_words, default=list(BACKENDS), metavar="B,...", help=",".join(BACKENDS))
     p.add_argument("--target", type=_words, default=["arm64"], metavar="T,...", help="of int8: arm64 (default), x86")
     p.add_argument("--data", type=Path, metavar="DIR", help="judge on the test split too (see edge-train data)")
+    p.add_argument("--audio", type=Path, metavar="FILE", help="compare with the unpruned network on this recording")
     files = p.add_mutually_exclusive_group()
     files.add_argument("--songs", dest="files", type=positive_int, default=10, metavar="N", help="of it (default: 10)")
     files.add_argument("--clips", dest="files", type=positive_int, metavar="N", help="the same, for speech")
@@ -128,6 +130,7 @@ def _report(args: argparse.Namespace) -> None:
         precisions=args.precisions,
         data=args.data,
         files=args.files,
+        audio=args.audio,
         arm=args.arm,
         cores=args.cpu,
         threads=args.threads,
