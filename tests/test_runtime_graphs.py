@@ -1,19 +1,23 @@
 """Both backends run the same bundle alike, nothing of the runtime needs torch, and failures are one line."""
 
+import importlib.metadata
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import GAINS, HOP, SEGMENT, make_bundle
 
-from edge.backends import executorch
+import edge.bundles
+from edge.backends import backend_named, executorch
 from edge.bundle import open_bundle
 from edge.errors import EdgeError, InputError
 from edge.runtime.golden import check_golden
 from edge.runtime.graphs import default_backend, load_graph
 
 BACKENDS = ["onnx", "executorch"]
+SHIPPED = Path(edge.bundles.__file__).parent
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -53,6 +57,23 @@ def test_a_graph_that_does_not_load(tmp_path, backend):
     with pytest.raises(EdgeError, match=f"does not load in {backend}") as caught:
         load_graph(bundle, backend)
     assert caught.value.exit_code == 1 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_graph_of_another_release_names_both(tmp_path, backend):
+    """A file tells the version of its format where it begins; a later one than the runtime's is refused by it."""
+    make_bundle(tmp_path / "b", "separate", {"executorch": b"this is no program" * 10})
+    bundle, runtime = open_bundle(tmp_path / "b"), backend_named(backend)
+    content = (SHIPPED / "enhancer" / runtime.file).read_bytes()
+    place, later = {"executorch": (slice(4, 8), b"ET99"), "onnx": (slice(0, 2), b"\x08\x63")}[backend]
+    assert content[place][:1] == later[:1]
+    bundle.graph_path(backend).write_bytes(content[: place.start] + later + content[place.stop :])
+    installed = importlib.metadata.version(runtime.package)
+    for made, told in (("0.0.1", f"(made with {runtime.package} 0.0.1; installed: {installed})"), (installed, "made")):
+        bundle.manifest.tools[runtime.package] = made
+        with pytest.raises(EdgeError, match=f"does not load in {backend}") as caught:
+            load_graph(bundle, backend)
+        assert (told in str(caught.value)) == (made != installed)
 
 
 def test_a_graph_that_does_not_run(separator_bundle):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 import threading
@@ -153,4 +154,11 @@ def quiet_stderr() -> contextlib.AbstractContextManager[None]:
     return _quiet_stderr
 
 
-EXECUTORCH = Backend("executorch", "model.pte", _missing, _prepare, _load)
+def _version() -> str:
+    """The two packages have the versions of the runtime in them."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # a module without its package's files
+        return importlib.metadata.version((executorch_package() or "").replace("_", "-"))
+    return ""
+
+
+EXECUTORCH = Backend("executorch", "model.pte", _missing, _prepare, _load, package="executorch", version=_version)

@@ -140,4 +140,19 @@ def _load(path: str, threads: int, interface: Interface) -> Runtime:
     return Onnx(path, threads, long=interface.segment is not None)
 
 
-ONNX = Backend("onnx", "model.onnx", _missing, _prepare, _load, concurrent=True, stores_int8=True, profiled=True)
+def _version() -> str:
+    return importlib.import_module("onnxruntime").__version__
+
+
+ONNX = Backend(
+    "onnx",
+    "model.onnx",
+    _missing,
+    _prepare,
+    _load,
+    concurrent=True,
+    stores_int8=True,
+    profiled=True,
+    package="onnxruntime",
+    version=_version,
+)

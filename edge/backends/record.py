@@ -17,7 +17,8 @@ class Backend:
     installed, else one line that says what to install. prepare: import the runtime, which can take longer than
     loading a graph. load: (file, threads, what the graph is for) to the graph in it. concurrent: whether several
     threads can run one loaded graph at once. stores_int8: whether a graph can hold weights as int8 that compute in
-    float. profiled: whether it tells the time of each layer (see benchmarks/profiling.py). Failures of `load` and of
+    float. profiled: whether it tells the time of each layer (see benchmarks/profiling.py). package: whose version a
+    manifest's `tools` tell; version: the installed one, "" where it is unknown. Failures of `load` and of
     what it gives are the runtime's own exceptions.
     """
 
@@ -29,3 +30,5 @@ class Backend:
     concurrent: bool = False
     stores_int8: bool = False
     profiled: bool = False
+    package: str = ""
+    version: Callable[[], str] = str

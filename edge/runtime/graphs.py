@@ -16,6 +16,7 @@ from edge.runtime.binding import Binding, Carried, Runtime
 
 if TYPE_CHECKING:  # what a device does not need takes no memory there
     from edge.bundle import Bundle
+    from edge.manifest import Manifest
 
 Graph = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 
@@ -74,7 +75,12 @@ def load_graph(bundle: Bundle, backend: str, threads: int = 1) -> LoadedGraph:
     """
     path = bundle.graph_path(backend)
     advice = "it computes in fp16, which needs ARMv8.2 or x86 with F16C" if bundle.manifest.graphs[backend].half else ""
-    return load_file(path, backend, bundle.manifest, threads, str(bundle.path), advice)
+    try:
+        return load_file(path, backend, bundle.manifest, threads, str(bundle.path), advice)
+    except InputError:
+        raise
+    except EdgeError as error:
+        raise EdgeError(f"{error}{_versions(bundle.manifest, backend)}") from error
 
 
 def load_file(
@@ -93,6 +99,17 @@ def load_file(
         raise EdgeError(f"{where}: {path.name} does not load in {backend}: {_line(error)}") from error
     failure = f"{where}: {path.name} failed in {backend}{f' ({advice})' if advice else ''}"
     return LoadedGraph(interface, failure, runtime)
+
+
+def _versions(manifest: Manifest, backend: str) -> str:
+    """In words: that of the runtime which the graph was made for, and the installed one; "" where they are the same."""
+    runtime = backend_named(backend)
+    made, installed = manifest.tools.get(runtime.package), runtime.version()
+    if made is None or made == installed:
+        return ""
+    least = manifest.graphs[backend].least_runtime
+    needs = f" and needs {least} or newer" if least else ""
+    return f" (made with {runtime.package} {made}{needs}; installed: {installed or 'of unknown version'})"
 
 
 def bind(interface: Interface, graph: Graph) -> Binding:
