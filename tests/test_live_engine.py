@@ -215,6 +215,24 @@ def test_two_blocks_at_a_time_are_one_block_of_twice_the_size():
     assert engine.counts.late_frames == 0
 
 
+def test_one_microphone_channel_feeds_a_model_of_two():
+    class Stereo(Inverter):
+        shape_in = shape_out = (2,)
+
+        def process(self, samples):
+            assert samples.shape[0] == 2 and np.array_equal(samples[0], samples[1])
+            return np.stack([Inverter.process(self, samples[0])] * 2)
+
+    engine = LiveEngine(Stereo(10, 20), RATE, 10, outputs=1)
+    engine.start()
+    for k in range(20):
+        out = np.empty((10, 1), np.float32)
+        engine.callback(ramp(k * 10, 10), out)
+        while engine.work():
+            pass
+    np.testing.assert_array_equal(out, -ramp(190 - engine.delay, 10))
+
+
 @pytest.mark.parametrize("frames", [10, 4])
 def test_a_delay_that_grows_repeats_a_block_and_keeps_the_recording_exact(frames):
     """After it, bursts of two blocks come in time; nothing is lost or doubled by position."""

@@ -107,3 +107,59 @@ def test_a_device_that_stands_still_is_lost(monkeypatch):
         clock[0] += 0.1
         looks += 1
     assert 2.0 <= clock[0] < 2.4 and stream.lost
+
+
+class FakePortAudio:
+    """Devices by name: (channels in, channels out, own rate, rates it takes)."""
+
+    class PortAudioError(Exception):
+        pass
+
+    def __init__(self, **devices):
+        self.devices = devices
+
+    def query_devices(self, device, kind):
+        if device not in self.devices:
+            raise ValueError(f"No {kind} device matching {device!r}")
+        inputs, outputs, own, _ = self.devices[device]
+        return {"max_input_channels": inputs, "max_output_channels": outputs, "default_samplerate": float(own)}
+
+    def _check(self, device, channels, samplerate, most):
+        if samplerate not in self.devices[device][3] or not 0 < channels <= most:
+            raise self.PortAudioError("Invalid sample rate")
+
+    def check_input_settings(self, device, channels, dtype, samplerate):
+        self._check(device, channels, samplerate, self.devices[device][0])
+
+    def check_output_settings(self, device, channels, dtype, samplerate):
+        self._check(device, channels, samplerate, self.devices[device][1])
+
+
+@pytest.mark.parametrize(
+    "mic, speaker, model, channels, agreed",
+    [
+        # a 48-kHz-only microphone and an output whose own rate is 44.1 kHz but that takes 48
+        ((1, 0, 48000, {48000}), (0, 2, 44100, {44100, 48000}), 16000, (1, 1), (48000, 1, 1)),
+        # the other way round
+        ((1, 0, 44100, {44100}), (0, 2, 48000, {44100, 48000}), 16000, (1, 1), (44100, 1, 1)),
+        # a rate that is neither's own
+        ((2, 0, 96000, {48000, 96000}), (0, 2, 192000, {48000, 192000}), 44100, (2, 2), (48000, 2, 2)),
+        # the model's own rate
+        ((2, 0, 48000, {16000, 48000}), (0, 2, 48000, {16000, 48000}), 16000, (1, 1), (16000, 1, 1)),
+        # one channel for a model of two, and a loudspeaker of one
+        ((1, 0, 44100, {44100}), (0, 1, 44100, {44100}), 44100, (2, 2), (44100, 1, 1)),
+    ],
+)
+def test_rate_and_channels_are_negotiated(monkeypatch, mic, speaker, model, channels, agreed):
+    monkeypatch.setattr(devices, "portaudio", lambda: FakePortAudio(mic=mic, speaker=speaker))
+    assert devices.negotiate(model, "mic", "speaker", *channels) == agreed
+    assert devices.negotiate(speaker[2], "mic", "speaker", 0, channels[1])[1] == 0
+    with pytest.raises(InputError, match="no such sound device"):
+        devices.negotiate(model, "none", "speaker", *channels)
+
+
+def test_devices_without_a_common_rate_are_refused(monkeypatch):
+    fake = FakePortAudio(mic=(1, 0, 48000, {48000}), speaker=(0, 2, 44100, {44100}))
+    monkeypatch.setattr(devices, "portaudio", lambda: fake)
+    with pytest.raises(InputError, match="no rate in common"):
+        devices.negotiate(16000, "mic", "speaker", 1, 1)

@@ -19,7 +19,7 @@ from edge.cli.status import meter, status_line
 from edge.errors import InputError
 from edge.outputs import output_folder, refuse_inputs
 from edge.runtime.chain import statistics_of
-from edge.runtime.devices import DeviceStream, choose_rate, parse_device
+from edge.runtime.devices import DeviceStream, negotiate, parse_device
 from edge.runtime.graphs import LoadedGraph, load_graph
 from edge.runtime.live import LiveEngine
 from edge.runtime.session import Session, new_session
@@ -63,7 +63,7 @@ def run_live(bundle: Bundle, options: LiveOptions, as_json: bool = False) -> Non
     played = max(manifest.channels, 2 if file else 1)
     source = parse_device(None if file else options.input, "input")
     target = parse_device(options.output, "output")
-    rate = choose_rate(manifest.sample_rate, source, target, captured, played)
+    rate, captured, played = negotiate(manifest.sample_rate, source, target, captured, played)
     mixer = Mixer(manifest.sources, options.shaping.atten_limit)
     mixer.bypass = options.bypass
     for name in options.mute:

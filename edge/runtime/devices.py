@@ -22,6 +22,7 @@ CLOSE_SECONDS = 2.0  # a lost device may never close
 REOPEN_SECONDS = 20.0
 _CALLS = 256  # looked at for bursts
 SETTLING_SECONDS = 1.0  # of callbacks without a pause, before the device's habits count
+USUAL_RATES = (48000, 44100, 96000, 32000, 16000)
 PAUSE_SECONDS = 0.5  # a sound server takes its first buffers and then may wait so long, or four times as long
 NO_PORTAUDIO = "PortAudio is missing: install it (Debian and Ubuntu: apt install libportaudio2)"
 
@@ -68,25 +69,36 @@ def _server_devices() -> list[ServerDevice]:
     return server_devices() if through else []
 
 
-def choose_rate(model_rate: int, source: int | str | None, target: int | str | None, inputs: int, outputs: int) -> int:
-    """The model's rate where the devices take it, else the output's own. Raises InputError for an unknown device.
+def negotiate(
+    model_rate: int, source: int | str | None, target: int | str | None, inputs: int, outputs: int
+) -> tuple[int, int, int]:
+    """Rate, channels in and channels out that both devices take, as near to what is asked for as they allow.
 
-    `inputs` 0: nothing is captured.
+    The model's rate comes first, then the output's own, the input's own and the usual ones. A device of fewer channels
+    gives or takes what it has. `inputs` 0: nothing is captured. Raises InputError for an unknown device, and where
+    there is no common rate.
     """
     sound = portaudio()
     try:
-        own = int(sound.query_devices(target, "output")["default_samplerate"])
+        out = sound.query_devices(target, "output")
+        asked = [(sound.check_output_settings, target, min(outputs, out["max_output_channels"]))]
+        own = [out["default_samplerate"]]
         if inputs:
-            sound.query_devices(source, "input")
+            given = sound.query_devices(source, "input")
+            asked.append((sound.check_input_settings, source, min(inputs, given["max_input_channels"])))
+            own.append(given["default_samplerate"])
     except (ValueError, sound.PortAudioError) as error:
         raise InputError(f"no such sound device: {_line(error)}; --list-devices shows them") from error
-    for rate in (model_rate, own):
+    rates = list(dict.fromkeys([model_rate, *map(int, own), *USUAL_RATES]))
+    for rate in rates:
         with contextlib.suppress(sound.PortAudioError, ValueError):
-            if inputs:
-                sound.check_input_settings(device=source, channels=inputs, dtype="float32", samplerate=rate)
-            sound.check_output_settings(device=target, channels=outputs, dtype="float32", samplerate=rate)
-            return rate
-    raise InputError(f"the devices do not take {inputs} channel(s) in and {outputs} out at {model_rate} or {own} Hz")
+            for check, device, channels in asked:
+                check(device=device, channels=channels, dtype="float32", samplerate=rate)
+            return rate, asked[1][2] if inputs else 0, asked[0][2]
+    raise InputError(
+        f"the devices have no rate in common at which they take {inputs} channel(s) in and {outputs} out; tried "
+        f"{', '.join(map(str, rates))} Hz"
+    )
 
 
 class DeviceStream:
