@@ -44,6 +44,7 @@ class Task:
     learning_rate: float = 1e-3
     bf16: bool = False
     optimizers: Callable[[nn.Module, float], list[torch.optim.Optimizer]] = adamw
+    audio: float = 0.0  # seconds of a batch
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ def train(task: Task, out: Path, schedule: Schedule, resume: bool = False, devic
     if resume:
         step, seconds = _load(state_path, model, average, optimizers)
     last, last_save, last_validation = time.monotonic(), seconds, seconds
+    first, began = step, seconds
     bar = tqdm(desc=task.name, unit="step", initial=step, total=schedule.steps, disable=rank > 0)
     smooth: Tensor | None = None
     shown = math.nan
@@ -120,7 +122,9 @@ def train(task: Task, out: Path, schedule: Schedule, resume: bool = False, devic
             shown = smooth.item()
             if not math.isfinite(shown):
                 raise EdgeError(f"the loss is {shown} by step {step}; resume from {state_path} with a lower --lr")
-            bar.set_postfix_str(f"loss {shown:.4f} lr {lr:.1e} {seconds / 60:.1f} min", refresh=False)
+            speed = task.audio * processes * (step - first) / max(seconds - began, 1e-9)
+            told = f"loss {shown:.4f} lr {lr:.1e} {seconds / 60:.1f} min, {speed:.0f} s of audio a second"
+            bar.set_postfix_str(told, refresh=False)
         bar.update()
         if save:
             last_save = seconds

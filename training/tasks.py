@@ -104,6 +104,7 @@ def enhancer_task(
         lambda path, m: save_checkpoint(path, m, notes, precision="fp16"),
         learning_rate,
         optimizers=enhancer_optimizers,
+        audio=batch * seconds,
     )
 
 
@@ -150,4 +151,5 @@ def separator_task(data: Path, batch: int = 2, seconds: float = 2.0, learning_ra
         lambda path, m: save_checkpoint(path, m, notes, precision="fp16"),
         learning_rate,
         bf16=True,
+        audio=batch * seconds,
     )
