@@ -2,7 +2,9 @@
 
 import copy
 import dataclasses
+import json
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import soundfile
 import torch
 
 from edge import samples
+from edge.benchmarks.compression import stemless
 from edge.checkpoints import checkpoint_metadata, load_checkpoint
 from edge.compression.prune import prune
 from edge.errors import InputError
@@ -20,6 +23,8 @@ from edge.training import recover as recovery
 from edge.training.architectures import TRAINING
 from edge.training.loop import Schedule, Task
 from edge.training.mixtures import mixture_task, split, taught
+from edge.training.shards import Item, open_shard, write_manifest, write_shard
+from edge.zoo import Model
 
 
 @pytest.fixture
@@ -85,8 +90,8 @@ def folder(tmp_path):
     return place
 
 
-def small(sources=("bass", "rest"), **over) -> HTDemucs:
-    torch.manual_seed(0)
+def small(sources=("bass", "rest"), seed=0, **over) -> HTDemucs:
+    torch.manual_seed(seed)
     return HTDemucs(HTDemucsConfig(sources=sources, **{**SMALL, **over})).eval()
 
 
@@ -139,3 +144,40 @@ def test_a_bag_is_refused(tmp_path):
     bag = Bag([HTDemucs(config)])
     with pytest.raises(InputError, match="one by one"):
         recovery.recover(bag, bag, tmp_path, 1, 0.5)
+
+
+def test_what_recovery_is_worth_without_stems_is_measured_on_true_stems(monkeypatch, tmp_path, capsys):
+    """Both recoveries get the same start, minutes and songs; what is told is what the validation's figures give."""
+    items, rng = [], np.random.default_rng(0)
+    for part in ("train", "train", "validation"):
+        name = f"song-{len(items)}"
+        file = write_shard(tmp_path / "music", name, 0.1 * rng.standard_normal((4, 2, 10 * 44100)).astype(np.float32))
+        items.append(Item(file, "song", part, name, "made", "1", "CC0", 10.0))
+    write_manifest(tmp_path / "music", "music", 44100, items)
+    network, asked, started = small(samples.STEMS, seed=1), [], []
+    monkeypatch.setattr(stemless, "load_model", lambda name: Model(name, network, "MIT", "none"))
+
+    def few(student, teacher, data, minutes, ratio, seed):
+        asked.append((minutes, ratio, seed, recovery._is_labelled(student, data)))
+        started.append(copy.deepcopy(student.state_dict()))
+        if len(asked) == 2:
+            mixtures = sorted(data.iterdir())
+            expected = (open_shard(tmp_path / "music", items[1]) / 65536).sum(axis=0)
+            assert len(mixtures) == 2
+            np.testing.assert_allclose(soundfile.read(mixtures[1])[0].T, expected, atol=1e-5)
+        with torch.no_grad():  # the first goes twice as far as the second
+            for value, aim in zip(student.parameters(), teacher.parameters(), strict=True):
+                value += (aim - value) / len(asked)
+        return {}
+
+    monkeypatch.setattr(stemless, "recover", few)
+    monkeypatch.setattr(stemless, "prune", lambda network, ratio: SimpleNamespace(model=small(samples.STEMS)))
+    assert stemless.main(["--data", str(tmp_path), "--minutes", "2", "--json", str(tmp_path / "told.json")]) == 0
+    assert asked == [(2, 0.5, 0, True), (2, 0.5, 0, False)]
+    assert all(torch.equal(value, started[1][name]) for name, value in started[0].items())
+    told = json.loads((tmp_path / "told.json").read_text())
+    figures = [values["sdr_gain_db"] for values in told["validation"].values()]
+    whole, start, way, alone = figures
+    assert way == pytest.approx(whole, abs=1e-4) and alone != pytest.approx(whole, abs=0.01)
+    assert told["share"] == pytest.approx((alone - start) / (way - start))
+    assert f"{100 * told['share']:.0f} % of the way" in capsys.readouterr().out
