@@ -105,9 +105,10 @@ def test_interrupted_live_run_ends_well(enhancer_path, tmp_path):
 
 
 def test_a_device_that_vanishes_is_found_again(enhancer_path, tmp_path):
+    record = str(tmp_path / "record")
     with pulse_server(tmp_path, RATE) as server:
         process = subprocess.Popen(
-            command(enhancer_path, "--input", "pulse", "--output", "pulse", "--seconds", "40"),
+            command(enhancer_path, "--input", "pulse", "--output", "pulse", "--seconds", "40", "--record", record),
             env=server.env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -121,15 +122,20 @@ def test_a_device_that_vanishes_is_found_again(enhancer_path, tmp_path):
                 assert line, f"it ended before {word!r}"
 
         wait_for("latency")
+        began = time.monotonic()
+        time.sleep(1)
         server.stop()
         wait_for("vanished")
         server.start()
         wait_for("back")
         time.sleep(1)
+        seconds = time.monotonic() - began
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     report = json.loads(out)
     assert process.returncode == 0 and report["reconnects"] >= 1 and "Traceback" not in err
+    captured, _ = soundfile.read(tmp_path / "record/input.wav")
+    assert abs(len(captured) / report["sample_rate"] - seconds) < 1.5  # silence stands for what was lost
 
 
 def test_a_song_plays_with_a_source_muted(separator_path, tmp_path):

@@ -446,4 +446,7 @@ def test_a_gap_in_the_recording_is_silence_of_its_length(tmp_path):
     part = 0.001 * ramp(0, 500)[:, 0]
     np.testing.assert_allclose(captured, np.concatenate([part, np.zeros(730), part]), atol=1e-4)
     played, _ = soundfile.read(tmp_path / "out.wav", dtype="float32")
-    assert np.abs(played[500 - engine.delay :][:730]).max() == 0 and recorder.lost == 2 * 730
+    late = engine.delay
+    np.testing.assert_allclose(np.abs(played[: 500 - late]), part[: 500 - late], atol=1e-4)
+    assert np.abs(played[500 - late : 1230]).max() == 0 and recorder.lost == 2 * 730
+    np.testing.assert_allclose(np.abs(played[1230:]), part[: 500 - late], atol=1e-4)  # aligned as before

@@ -211,7 +211,8 @@ class _Live:
 
     def _reconnect(self) -> None:
         print("\nthe sound device has vanished; trying again every second", file=sys.stderr)
-        engine, heard = self._engine, self._stream.heard
+        engine = self._engine
+        since = self._stream.heard if engine.position else None  # what the recording holds ends here
         if self._recorder:
             self._recorder.restart()
         if self._source is None:  # a file just goes on where it was
@@ -223,8 +224,8 @@ class _Live:
         if self._source is None:
             self._worker = Worker(engine)
             self._start()
-            if self._recorder:
-                self._recorder.skip(round((time.perf_counter() - heard) * engine.rate))
+            if self._recorder and since is not None:
+                self._recorder.skip(round((time.perf_counter() - since) * engine.rate))
         if not self._stream.lost:
             print("the sound device is back", file=sys.stderr)
 

@@ -157,9 +157,9 @@ class DeviceStream:
         self.lost = False
 
     @property
-    def heard(self) -> float:
-        """`time.perf_counter()` of the latest callback."""
-        return float(self._call_times[(self._calls - 1) % _CALLS])
+    def heard(self) -> float | None:
+        """`time.perf_counter()` of the latest callback; None before the first."""
+        return float(self._call_times[(self._calls - 1) % _CALLS]) if self._calls else None
 
     def settle(self, most: float = 5.0) -> None:
         """Wait until callbacks came for a second without a pause, at most `most` seconds."""

@@ -103,9 +103,11 @@ class Recorder:
             tape.position = 0
 
     def skip(self, frames: int) -> None:
-        """Silence for what no device captured or played; before anything more is written."""
+        """Silence for what no device captured or played, before anything more is written; both go on alike."""
+        end = max(tape.written for tape in self._tapes) + frames
         for tape in self._tapes:
-            tape.silence(frames)
+            tape.lost += frames
+            tape.silence(end - tape.written)
 
     def close(self) -> None:
         self.step()
@@ -121,16 +123,13 @@ class Recorder:
 class _Tape:
     def __init__(self, ring: Ring, writer: AudioWriter):
         self._ring, self.writer = ring, writer
-        self.position = self.lost = 0
+        self.position = self.written = self.lost = 0
         self._block = np.zeros((min(4096, ring.frames // 4), ring.channels), np.float32)
 
     def silence(self, frames: int) -> None:
-        self.lost += frames
         self._block[:] = 0
-        while frames > 0:
-            count = min(frames, len(self._block))
-            self.writer.write(self._block[:count])
-            frames -= count
+        for start in range(0, frames, len(self._block)):
+            self._write(min(len(self._block), frames - start))
 
     def step(self) -> None:
         while (ready := min(self._ring.end - self.position, len(self._block))) > 0:
@@ -138,5 +137,9 @@ class _Tape:
             if count == 0:
                 self._block[:ready] = 0
                 self.lost += ready
-            self.writer.write(self._block[:ready])
+            self._write(ready)
             self.position += ready
+
+    def _write(self, frames: int) -> None:
+        self.writer.write(self._block[:frames])
+        self.written += frames
