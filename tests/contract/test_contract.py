@@ -168,7 +168,7 @@ def test_the_third_architecture_is_benchmarked_and_reported(bundle_path, tmp_pat
     from edge.benchmarks.compression import report
     from edge.benchmarks.runner import Case, measure
 
-    measured = measure([Case(str(bundle_path), "onnx", 1)], 0.3)
+    measured = measure([Case(bundle_path, "onnx", 1)], 0.3)
     assert not measured.failures and all(result.rtf > 0 for result in measured.results)
     options = report.ReportOptions(ExportOptions(formats=("onnx",)), (0.5, 0.0), ("fp32", "auto"), seconds=0.0)
     (told,) = report.run([model_of("tasnet")], options, tmp_path)["models"]
