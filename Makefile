@@ -137,8 +137,8 @@ bundles: $(INSTALLED)
 	$(BIN)/python -m edge.bundles
 
 odd-input: $(INSTALLED)
-	$(BIN)/pytest tests/test_bad_input.py tests/test_containers.py tests/test_audio.py tests/test_media.py \
-		tests/test_names.py tests/test_shaping.py tests/test_pipes.py -v
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_bad_input.py tests/test_containers.py tests/test_audio.py tests/test_media.py \
+		tests/test_names.py tests/test_shaping.py tests/test_pipes.py -v -n auto --dist loadfile
 
 # The README's results, measured here and now: run it on an idle machine.
 readme-table: $(INSTALLED)
