@@ -136,3 +136,38 @@ def test_broadcast_chunks_go_over_and_the_time_reference_moves(tmp_path):
         audio, _ = read(tmp_path / "a.wav")
         np.testing.assert_array_equal(audio[:, 0], SWEEP[:9000])
     assert os.path.getsize(tmp_path / "a.wav") == int.from_bytes((tmp_path / "a.wav").read_bytes()[4:8], "little") + 8
+
+
+LAYOUTS = {3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+
+
+def tones(channels: int) -> np.ndarray:
+    """Channel k of float32 (n, channels), 48 kHz, is a tone of 20 (k + 1) Hz: low, for the low-frequency channel."""
+    cycles = np.arange(48_000)[:, None] * 20 * np.arange(1, channels + 1) / 48_000
+    return (0.2 * np.sin(2 * np.pi * cycles)).astype(np.float32)
+
+
+def order(audio: np.ndarray) -> list[int]:
+    """Which tone each channel has."""
+    return [int(np.abs(np.fft.rfft(channel[:48_000], 48_000)).argmax() / 20 + 0.5) for channel in audio.T]
+
+
+@pytest.mark.parametrize("channels", LAYOUTS)
+@pytest.mark.parametrize("codec", ["libvorbis", "libopus"])
+def test_ogg_has_its_channels_in_the_order_of_wav(tmp_path, codec, channels):
+    """Those of ffmpeg's files when read, and ffmpeg finds them in ours; Opus without speakers stays as it is."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg is not installed")
+    name, expected = f"x.{'ogg' if codec == 'libvorbis' else 'opus'}", list(range(1, channels + 1))
+    given = ["-f", "f32le", "-ar", "48000", "-ac", str(channels), "-channel_layout", LAYOUTS[channels], "-i", "-"]
+    for family in ["1", "255"] if codec == "libopus" else [None]:
+        made = ["-c:a", codec, "-b:a", f"{96 * channels}k", *(["-mapping_family", family] if family else []), name]
+        command = ["ffmpeg", "-v", "error", "-y", *given, *made]
+        subprocess.run(command, cwd=tmp_path, input=tones(channels).tobytes(), check=True)
+        assert order(read(tmp_path / name)[0]) == expected
+
+    with AudioWriter(tmp_path / f"out{Path(name).suffix}", 48_000, channels) as writer:
+        writer.write(tones(channels))
+    command = ["ffmpeg", "-v", "error", "-i", f"out{Path(name).suffix}", "-c:a", "pcm_f32le", "-f", "f32le", "-"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    assert order(np.frombuffer(done.stdout, "<f4").reshape(-1, channels)) == expected

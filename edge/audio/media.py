@@ -129,7 +129,8 @@ class PyAvDecoder:
                         yield block[start : start + frames]
         except (av.FFmpegError, ValueError) as error:
             place = f"after {done / self.sample_rate:.2f} s"
-            raise InputError(f"{self._path}: damaged or truncated {place}: {' '.join(str(error).split())}") from error
+            words = " ".join((getattr(error, "strerror", None) or str(error)).split())
+            raise InputError(f"{self._path}: damaged or truncated {place}: {words}") from error
         _check_length(self._path, self._declared, done / self.sample_rate)
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import soundfile
 
 from edge.audio.media import open_media, what_media
+from edge.audio.order import as_wav, has_ogg_order, has_speakers
 from edge.containers import Layout, Part, SplicedFile, examine
 from edge.errors import InputError
 
@@ -163,11 +164,13 @@ class _Sndfile:
         self._path, self._part = path, part
         self._source = SplicedFile(path, part.pieces) if part else None
         try:
+            speakers = has_speakers(path, self._source)
             self._file = _Forward(self._source or native(path))
         except BaseException:
             self._close_source()
             raise
         self.sample_rate, self.channels = self._file.samplerate, self._file.channels
+        self._ogg = speakers and has_ogg_order(self._file.format, self._file.subtype, self.channels)
         skip = part.skip if part else 0
         self.frames = 0 if self._file.frames == _UNDECLARED else self._file.frames - skip
         if part and part.frames:
@@ -191,7 +194,7 @@ class _Sndfile:
                 skip -= len(block)
                 continue
             done += len(block)
-            yield block
+            yield as_wav(block) if self._ogg else block
         expected = max(self.frames, self._part.frames or 0 if self._part else 0)
         # MP3 headers count the decoder's padding or not
         slack = self._part.slack if self._part else 2 * 1152 if self._file.format == "MP3" else 0

@@ -12,6 +12,7 @@ import numpy as np
 import soundfile
 
 from edge.audio.m4a import open_encoder
+from edge.audio.order import as_ogg, has_ogg_order
 from edge.audio.reader import native, reason_of
 from edge.audio.resampler import Resampler
 from edge.audio.tags import Tags
@@ -104,6 +105,7 @@ class AudioWriter:
             self.notes.append(f"{self.name}: {rate} Hz in place of {sample_rate}, which the format lacks")
         self._resampler = Resampler(sample_rate, rate, channels)
         container = self.format.container
+        self._ogg = has_ogg_order(container, self.format.subtype, channels)
         if container == "WAV" and (frames == 0 or 4 * frames * channels > _4_GIB - 2**20):
             container = "RF64"  # what turns out to be shorter becomes a plain WAV at the end
         self._wide = container == "RF64"
@@ -140,7 +142,7 @@ class AudioWriter:
             if self._file is None:
                 self._encoder.write(block)
             else:
-                self._file.write(block)
+                self._file.write(as_ogg(block) if self._ogg else block)
         self._written += len(block)
 
     def close(self) -> None:
