@@ -12,7 +12,7 @@ from torch import nn
 
 from edge.checkpoints import OFFICIAL_LICENSE, Stated, load_any
 from edge.checkpoints.demucs_bag import check_alike, is_bag_file, read_bag, shortened
-from edge.checkpoints.reader import signature
+from edge.checkpoints.reader import official_signature
 from edge.errors import EdgeError, InputError
 from edge.models.architectures import architecture_of
 from edge.models.bag import Bag, Weights, member_weights
@@ -95,13 +95,15 @@ def _one_each(count: int) -> list[list[float]] | None:
 
 
 def _in_order(paths: Sequence[Path]) -> list[Path]:
-    """The fine-tuned networks in the order of their sources, where their signatures tell it."""
-    if {signature(path) for path in paths} == set(_FINE_TUNED):
-        return sorted(paths, key=lambda path: _FINE_TUNED.index(signature(path)))
-    known = [signature(path) for path in paths if signature(path) in _FINE_TUNED]
-    if known and len(known) == len(paths):
-        raise InputError(f"the signatures {', '.join(known)} are not those of the four networks of htdemucs_ft")
-    return list(paths)
+    """The fine-tuned networks in the order of their sources, which their signatures tell; InputError where not."""
+    found = {official_signature(path): path for path in paths}
+    if set(found) != set(_FINE_TUNED):
+        names = ", ".join(path.name for path in paths)
+        raise InputError(
+            f"which of {names} is for which source cannot be told: give demucs' YAML of the bag too, with models and "
+            "weights (--checkpoint BAG.yaml)"
+        )
+    return [found[name] for name in _FINE_TUNED]
 
 
 def _load(

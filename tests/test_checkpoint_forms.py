@@ -199,6 +199,22 @@ FORMS = {
         lambda m: {"model": {k: v + 1 for k, v in state_dict(m).items()}, "ema": m.state_dict()}, state="ema", **TOLD
     ),
     "deep": bare(lambda m: {"checkpoint": {"net": {"generator": prefixed(m, "module.")}}}, **TOLD),
+    "wrapped_module_whole": saved(torch.nn.DataParallel),
+    "whole_module_within": saved(lambda m: {"model": m, "epoch": 3}),
+    "whole_module_legacy": saved(lambda m: m, _use_new_zipfile_serialization=False),
+    "package_within": saved(lambda m: {"net": package(m), "epoch": 3}),
+    "bag_of_one_whole": saved(lambda m: bag_of(m)),
+    "one_of_two_packages": lambda m, d: (
+        saved(lambda m: {"a": package(build(t_heads=2)), "b": package(m)})(m, d)[0],
+        Stated(state="b.state"),
+    ),
+    "package_omegaconf": saved(lambda m: package(m, args=(), kwargs=omegaconf.OmegaConf.create(numbers(m, float)))),
+    "package_omegaconf_sources": saved(lambda m: package(m, args=(omegaconf.OmegaConf.create(KARAOKE),))),
+    "package_numpy": saved(lambda m: package(m, args=(), kwargs=numbers(m, np.float64))),
+    "package_numpy_protocol_4": saved(lambda m: package(m, args=(), kwargs=numbers(m, np.float64)), pickle_protocol=4),
+    "mixed_precision": bare(
+        lambda m: {k: v.double() if i % 2 else v for i, (k, v) in enumerate(state_dict(m).items())}, **TOLD
+    ),
     "own_arguments_beside": saved(lambda m: {"state_dict": state_dict(m), "model_args": json.loads(keyword_args(m))}),
 }
 
@@ -210,6 +226,16 @@ class HTDemucs(demucs.HTDemucs):
 def all_kwargs(model):
     args, kwargs = model._init_args_kwargs
     return {"sources": list(args[0]), **kwargs}
+
+
+def numbers(model, kind):
+    return {key: kind(v) if isinstance(v, Fraction) else v for key, v in all_kwargs(model).items()}
+
+
+def bag_of(model):
+    from demucs.apply import BagOfModels
+
+    return BagOfModels([model])
 
 
 def mixture(model, seconds=0.53):
@@ -325,6 +351,11 @@ def zip_without_data(model, folder):
     return folder / "m.th", Stated()
 
 
+def metadata_without_json(model, folder):
+    save_file(model.state_dict(), folder / "m.safetensors", {"klass": "demucs.htdemucs.HTDemucs", "kwargs": "{"})
+    return folder / "m.safetensors", Stated()
+
+
 def torchscript(model, folder):
     torch.jit.script(torch.nn.Linear(2, 2)).save(str(folder / "m.pt"))
     return folder / "m.pt", Stated()
@@ -347,6 +378,17 @@ REFUSED = {
         lambda m, d: (saved(package)(m, d)[0], Stated(None, {"t_heads": 8})),
         "the file says t_heads=4, not 8",
     ),
+    "contradiction_of_a_default": (
+        lambda m, d: (saved(package)(m, d)[0], Stated(None, {"freq_emb": 0.3})),
+        "the file says freq_emb=0.2, not 0.3",
+    ),
+    "folder": (lambda m, d: (d, Stated()), "a folder, not a checkpoint file"),
+    "no_json": (metadata_without_json, "'kwargs' in its metadata is no JSON"),
+    "eight_bits": (
+        bare(lambda m: {k: v.to(torch.float8_e5m2) for k, v in state_dict(m).items()}, ".safetensors", **TOLD),
+        "float8",
+    ),
+    "bag_of_two_whole": (saved(lambda m: torch.nn.ModuleList([m, build(depth=3)])), "say which with --state NAME"),
     "wrong_config": (bare(state_dict, config=lambda m: mss_config(build(channels=16))), "size mismatch"),
     "config_of_v3": (bare(state_dict, config=lambda m: json.dumps(training(m, model="hdemucs"))), "hdemucs"),
     "config_without_settings": (bare(state_dict, config=lambda m: "a: 1\n"), "no settings"),

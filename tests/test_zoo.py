@@ -34,7 +34,11 @@ def test_a_bag_takes_each_source_from_its_own_network(tmp_path):
         torch.manual_seed(seed)
         paths.append(tmp_path / f"{seed}.safetensors")
         save_checkpoint(paths[-1], HTDemucs(TINY))
-    model = load_model("htdemucs_ft", paths)
+    with pytest.raises(InputError, match=r"which of 0\.safetensors, 1.* is for which source cannot be told"):
+        load_model("htdemucs_ft", paths)
+    one_each = [[int(i == k) for k in range(4)] for i in range(4)]
+    (tmp_path / "bag.yaml").write_text(f"models: ['0', '1', '2', '3']\nweights: {one_each}\n")
+    model = load_model("htdemucs_ft", [tmp_path / "bag.yaml"])
     bag = model.network
     assert isinstance(bag, Bag)
     mix = torch.randn(1, 2, 20000)

@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import yaml
 
 from edge.checkpoints.settings import ARGUMENTS, POSITIONAL, RELEASED
@@ -123,6 +124,8 @@ def plain(value: Any, depth: int = 0) -> Any:
         state = value.state
         if class_path(value).startswith("omegaconf.") and isinstance(state, Mapping):
             return plain(state.get("_content", state.get("_val")), depth)
+        if class_path(value).endswith("multiarray.scalar"):
+            return _number(*value.args)
         return plain(state if isinstance(state, Mapping) else value.entries, depth + 1)
     if isinstance(value, Mapping):
         if value.get("_type") == "fraction":
@@ -133,10 +136,25 @@ def plain(value: Any, depth: int = 0) -> Any:
     return value
 
 
+def _number(dtype: Any, content: Any) -> Any:
+    """A number of NumPy's, from what it pickles: bytes, in older protocols as text in Latin-1."""
+    if isinstance(content, Placeholder):
+        content = content.args[0].encode("latin1")
+    return np.frombuffer(content, np.dtype(dtype.args[0]), 1)[0].item()
+
+
 def json_arguments(metadata: Mapping[str, str]) -> dict[str, Any]:
     """`klass`, `args` and `kwargs` of the safetensors that demucs 4.1 writes; ValueError where they cannot be read."""
     package: dict[str, Any] = {"klass": metadata["klass"]}
     for key in ("args", "kwargs"):
         if key in metadata:
-            package[key] = plain(json.loads(metadata[key]))
+            package[key] = from_json(key, metadata[key])
     return package
+
+
+def from_json(key: str, text: str) -> Any:
+    """The value of a safetensors' metadata; ValueError, naming it, where it is no JSON."""
+    try:
+        return plain(json.loads(text))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{key!r} in its metadata is no JSON ({error})") from error

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from edge.checkpoints.config_file import settings_in
+from edge.checkpoints.config_file import plain, settings_in
 from edge.checkpoints.settings import POSITIONAL
 from edge.checkpoints.torch_file import Placeholder, class_path
 
@@ -38,7 +38,7 @@ def find_network(content: Any, wanted: str | None = None) -> Contents:
     """
     if isinstance(content, Mapping) and isinstance(content.get("state"), Mapping) and "__quantized" in content["state"]:
         raise ValueError("a DiffQ-quantized network, which is not supported; give the full-precision one")
-    networks = dict(_networks(content, "", 0))
+    networks = dict(_networks(content, "", ()))
     if not networks:
         raise ValueError(f"{_what(content)}; expected demucs.htdemucs.HTDemucs")
     notes: list[str] = []
@@ -48,11 +48,13 @@ def find_network(content: Any, wanted: str | None = None) -> Contents:
     elif wanted not in networks:
         raise ValueError(f"no network {wanted!r} in it; it holds {', '.join(map(_label, networks))}")
     assert place is not None
-    state, note = networks[place]
+    state, note, holders = networks[place]
     found = Contents(state, notes=notes + note)
     if place not in ("", "state"):
         found.notes.append(f"the weights are those of {place!r}")
-    _read_settings(content, found)
+    for holder in reversed(holders):  # what stands nearest to the network is said of it
+        if found.settings is None:
+            _read_settings(holder, found)
     kind = _other_kind(state)
     if kind:
         raise ValueError(f"a checkpoint of {kind}; only HT Demucs (v4) is supported")
@@ -67,7 +69,7 @@ def _chosen(networks: Mapping[str, tuple], notes: list[str]) -> str:
         return "best_state"
     if "state" in networks and all(place == "state" or place.startswith("ema_") for place in networks):
         return "state"
-    first, *others = (state for state, _ in networks.values())
+    first, *others = (state for state, *_ in networks.values())
     if all(set(o) == set(first) and all(torch.equal(o[k], first[k]) for k in first) for o in others):
         return next(iter(networks))
     raise ValueError(f"it holds several networks: {', '.join(map(_label, networks))}; say which with --state NAME")
@@ -77,15 +79,19 @@ def _label(place: str) -> str:
     return place or "(the file itself)"
 
 
-def _networks(content: Any, place: str, depth: int) -> Iterator[tuple[str, tuple[dict, list[str]]]]:
-    """Every mapping within `content` that holds an HT Demucs under some prefix: its place, its tensors, notes."""
+def _networks(
+    content: Any, place: str, above: tuple[Any, ...]
+) -> Iterator[tuple[str, tuple[dict, list[str], tuple[Any, ...]]]]:
+    """Every mapping within `content` that holds an HT Demucs under some prefix: its place, its tensors, notes, and
+    all that it lies in, from the whole file on (`above`: what `content` lies in)."""
+    holders = (*above, content)
     if isinstance(content, Placeholder):
         module = _module_state(content)
         if module:
             content = module
         else:
             content = content.state if isinstance(content.state, Mapping) else content.entries
-    if not isinstance(content, Mapping) or depth > _DEPTH:
+    if not isinstance(content, Mapping) or len(above) > _DEPTH:
         return
     tensors = {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, torch.Tensor)}
     named = {_unwrapped(key): value for key, value in tensors.items()}
@@ -99,10 +105,11 @@ def _networks(content: Any, place: str, depth: int) -> Iterator[tuple[str, tuple
         rest = len(named) - len(inside)
         if rest and len(prefixes) == 1:
             notes.append(f"{rest} tensors outside {prefix!r} are not the network's")
-        yield (f"{place}.{prefix}".strip(".") if len(prefixes) > 1 else place), (inside, notes)
+        name = f"{place}.{prefix}".strip(".") if len(prefixes) > 1 else place
+        yield name, (inside, notes, (*holders, *_parts(holders[-1], prefix)))
     for key, value in content.items():
         if isinstance(value, Mapping | Placeholder):
-            yield from _networks(value, f"{place}.{key}".strip("."), depth + 1)
+            yield from _networks(value, f"{place}.{key}".strip("."), holders)
 
 
 def _unwrapped(key: str) -> str:
@@ -127,6 +134,16 @@ def _module_state(module: Placeholder) -> dict[str, torch.Tensor]:
         if isinstance(child, Placeholder):
             tensors |= {f"{name}.{key}": value for key, value in _module_state(child).items()}
     return tensors
+
+
+def _parts(module: Any, prefix: str) -> Iterator[Placeholder]:
+    """The modules on the way that `prefix` names within one that was pickled whole."""
+    for name in filter(None, prefix.split(".")):
+        children = module.state.get("_modules") if isinstance(getattr(module, "state", None), Mapping) else None
+        module = children.get(name) if isinstance(children, Mapping) else None
+        if not isinstance(module, Placeholder):
+            return
+        yield module
 
 
 def _read_settings(content: Any, found: Contents) -> None:
@@ -154,7 +171,8 @@ def _from_package(package: Mapping, found: Contents) -> None:
     klass = class_path(package.get("klass")) or str(package.get("klass", "HTDemucs"))
     if klass.rpartition(".")[2] != "HTDemucs":
         raise ValueError(f"a checkpoint of another model ({_KLASSES.get(klass.rpartition('.')[2], klass)})")
-    args, kwargs = package.get("args") or (), package.get("kwargs")
+    args, kwargs = (plain(package.get(key)) for key in ("args", "kwargs"))
+    args = args or ()
     if kwargs is None and not args:
         return
     if not isinstance(args, tuple | list) or not isinstance(kwargs or {}, Mapping):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edge.checkpoints.config_file import json_arguments, plain, read_config
+from edge.checkpoints.config_file import from_json, json_arguments, read_config
 from edge.checkpoints.contents import Contents, find_network
 from edge.checkpoints.own import build_own, is_safetensors, read_safetensors
 from edge.checkpoints.settings import (
@@ -44,6 +43,8 @@ OFFICIAL = {
     "5c90dfd2": "34c22ccb",
 }
 
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
 
 @dataclass(frozen=True)
 class Stated:
@@ -68,7 +69,8 @@ def load_any(path: Path | str, expected: str | None = None, stated: Stated | Non
     """
     path, stated = Path(path), stated or Stated()
     if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint file")
+        what = "a folder, not a checkpoint file" if path.is_dir() else "no such checkpoint file"
+        raise InputError(f"{path}: {what}")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the checkpoint is empty")
     safetensors = is_safetensors(path)
@@ -91,7 +93,7 @@ def load_any(path: Path | str, expected: str | None = None, stated: Stated | Non
         reason = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
         detail = reason[1] if len(reason) > 1 and "state_dict" in reason[0] else reason[0] if reason else repr(error)
         raise InputError(f"{path}: the checkpoint does not fit the htdemucs network: {detail[:300]}") from error
-    official = _is_official(path)
+    official = official_signature(path) is not None
     license = stated.license or (OFFICIAL_LICENSE if official else UNKNOWN_LICENSE)
     record = {"file": path.name, "sha256": _sha256(path), **origin.record()}
     return network, {"weights_license": license, "origin": record}
@@ -103,7 +105,7 @@ def _find(content: Any, metadata: Mapping[str, str], wanted: str | None) -> Cont
     if "klass" in metadata:
         content = {**json_arguments(metadata), "state": content}
     elif "kwargs" in metadata or "config" in metadata:
-        texts = {key: plain(json.loads(metadata[key])) for key in ("args", "kwargs", "config") if key in metadata}
+        texts = {key: from_json(key, metadata[key]) for key in ("args", "kwargs", "config") if key in metadata}
         content = {**texts, "state": content}
     return find_network(content, wanted)
 
@@ -118,9 +120,10 @@ def _network(found: Contents, stated: Stated) -> tuple[nn.Module, Origin]:
         whole = whole or extent != "part"
     read = dict(found.settings or {})
     origin = Origin(read=read, notes=found.notes)
+    said = (CONSTRUCTOR if found.complete else {}) | read
     for key, value in told.items():
-        if key in read and not _same(read[key], value) and key != "segment":
-            raise ValueError(f"the file says {key}={read[key]!r}, not {value!r}")
+        if key in said and not _same(said[key], value) and key != "segment":
+            raise ValueError(f"the file says {key}={said[key]!r}, not {value!r}")
     origin.given = {key: value for key, value in told.items() if key not in read}
     known = {**told, **read}
     if whole:
@@ -134,7 +137,7 @@ def _network(found: Contents, stated: Stated) -> tuple[nn.Module, Origin]:
         raise ValueError(f"it separates {made} sources, but {len(config.sources)} are named")
     state = {key: value for key, value in found.state.items()}
     for key, value in state.items():
-        if not value.is_floating_point() or value.layout != torch.strided:
+        if value.dtype not in _FLOATS or value.layout != torch.strided:
             raise ValueError(f"{key} holds no plain floating-point numbers ({value.dtype})")
         if not torch.isfinite(value).all():
             raise ValueError(f"NaN or Inf values (first in {key})")
@@ -160,9 +163,12 @@ def _asking(error: MissingSettings, state: Mapping[str, torch.Tensor]) -> str:
     )
 
 
-def _is_official(path: Path) -> bool:
-    """Whether this is a released file, by its signature or, where it was renamed, by its content."""
-    return signature(path) in OFFICIAL or _sha256(path)[:8] in OFFICIAL.values()
+def official_signature(path: Path) -> str | None:
+    """Of a released file, by its name or, where it was renamed, by its content; None for any other."""
+    if signature(path) in OFFICIAL:
+        return signature(path)
+    checksum = _sha256(path)[:8]
+    return next((name for name, known in OFFICIAL.items() if known == checksum), None)
 
 
 def signature(path: Path) -> str:
