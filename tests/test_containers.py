@@ -106,6 +106,27 @@ def test_true_sizes_with_chunks_behind_are_believed(tmp_path, odd):
         assert len(audio) == FRAMES + odd and notes == []
 
 
+TAGS = {
+    "ID3v1": b"TAG" + b"title".ljust(125, b"\0"),
+    "ID3v2": b"ID3\x03\0\0\0\0\0\x0a" + bytes(10),
+    "APE": b"APETAGEX" + struct.pack("<IIII8s", 2000, 32, 0, 1 << 31, b"") + bytes(32),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "chunk"), [("WAV", b""), ("WAV", b"LIST\x04\0\0\0abcd"), ("AIFF", b""), ("W64", b""), ("CAF", b"")]
+)
+@pytest.mark.parametrize("tag", TAGS)
+def test_a_tag_behind_the_samples_is_no_sound(tmp_path, kind, chunk, tag):
+    file = tmp_path / "x.bin"
+    soundfile.write(file, noise(), RATE, "PCM_16", format=kind)
+    with file.open("ab") as end:
+        end.write(chunk + TAGS[tag])
+    audio, notes = read(file)
+    assert audio.shape == (FRAMES, 2) and notes == []
+    np.testing.assert_allclose(audio, noise(), atol=1e-4)
+
+
 def test_an_empty_recording_with_chunks_behind_stays_empty(tmp_path):
     soundfile.write(tmp_path / "x.wav", noise(0), RATE)
     content = bytearray((tmp_path / "x.wav").read_bytes() + b"LIST\x06\0\0\0abcdef")

@@ -47,12 +47,16 @@ class _Shape:
             at += -at % self.align
 
     def is_chain(self, file: BinaryIO, at: int, size: int) -> bool:
-        """Whether chunks, and nothing else, lie between `at` and the end."""
+        """Whether chunks, a tag behind them, and nothing else lie between `at` and the end."""
+        if _is_tag(file, at, size):
+            return True
         at += -at % self.align
         if size - at < self.header.size:
             return True  # not even one: a pad byte, say
         end = at
         for name, start, length in self.chunks(file, at, size):
+            if _is_tag(file, start, size):
+                return True
             end = start + self.header.size + length
             if length < 0 or end > size + self.align or not all(32 <= byte < 127 for byte in name[:4]):
                 return False
@@ -90,6 +94,8 @@ def layout(file: BinaryIO, size: int) -> Layout | None:
                 notes.append(f"the header declares {declared} bytes of samples, all {actual} are read")
             elif declared == 0:
                 notes.append(f"the header was never finished; all {actual} bytes of samples are read")
+        if shape is _W64 and data + shape.header.size + actual < size:
+            honest = False  # libsndfile reads all that follows
         parts.append(Part(_pieces(file, head, shape, start, data, actual, size)))
         start = following
     if len(parts) > 1:
@@ -240,4 +246,4 @@ def _au(head: bytes, size: int) -> Layout | None:
 def _is_tag(file: BinaryIO, at: int, size: int) -> bool:
     file.seek(at)
     head = file.read(10)
-    return head[:3] == b"ID3" or (head[:3] == b"TAG" and size - at == 128)
+    return head[:3] == b"ID3" or head[:8] == b"APETAGEX" or (head[:3] == b"TAG" and size - at == 128)
