@@ -106,6 +106,18 @@ def test_true_sizes_with_chunks_behind_are_believed(tmp_path, odd):
         assert len(audio) == FRAMES + odd and notes == []
 
 
+def test_a_wav_with_two_data_chunks(tmp_path):
+    soundfile.write(tmp_path / "x.wav", noise(), RATE, "PCM_16")
+    content = (tmp_path / "x.wav").read_bytes()
+    at = content.index(b"data")
+    front, samples = content[:at], content[at + 8 :]
+    chunks = b"".join(b"data" + struct.pack("<I", len(part)) + part for part in (samples[:1000], samples[1000:]))
+    (tmp_path / "x.wav").write_bytes(front + chunks)
+    audio, notes = read(tmp_path / "x.wav")
+    np.testing.assert_allclose(audio, noise(), atol=1e-4)
+    assert len(notes) == 1 and "joined" in notes[0]
+
+
 TAGS = {
     "ID3v1": b"TAG" + b"title".ljust(125, b"\0"),
     "ID3v2": b"ID3\x03\0\0\0\0\0\x0a" + bytes(10),

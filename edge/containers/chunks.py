@@ -97,6 +97,9 @@ def layout(file: BinaryIO, size: int) -> Layout | None:
         if shape is _W64 and data + shape.header.size + actual < size:
             honest = False  # libsndfile reads all that follows
         parts.append(Part(_pieces(file, head, shape, start, data, actual, size)))
+        if shape is _WAV and following is None:
+            for first, length in _further(file, data + 8 + actual, size):
+                parts.append(Part((_pieces(file, head, shape, start, data, length, size)[0], (first, first + length))))
         start = following
     if len(parts) > 1:
         honest = False
@@ -166,6 +169,14 @@ def _actual(file: BinaryIO, shape: _Shape, first: int, declared: int, size: int,
     if len(rest) <= _PADDING and not any(rest):
         return declared, None
     return size - first, None
+
+
+def _further(file: BinaryIO, end: int, size: int) -> list[tuple[int, int]]:
+    """Offset and bytes of the samples in a WAV's further data chunks."""
+    if not _WAV.is_chain(file, end, size):
+        return []
+    chunks = list(_WAV.chunks(file, end + end % 2, size))
+    return [(at + 8, length) for name, at, length in chunks if name == b"data" and 0 < length <= size - at - 8]
 
 
 def _pieces(
