@@ -509,6 +509,13 @@ def test_several_files_without_a_yaml_are_refused(tmp_path):
         load_model("mine", [tmp_path / "m0.th", tmp_path / "m1.th"])
 
 
+def test_a_file_that_is_no_member_is_refused(tmp_path):
+    members(tmp_path, 2)
+    (tmp_path / "bag.yaml").write_text("models: [m0]\n")
+    with pytest.raises(InputError, match=r"m1\.th is no member"):
+        load_model("mine", [tmp_path / "bag.yaml", tmp_path / "m0.th", tmp_path / "m1.th"])
+
+
 def test_a_member_whose_name_gives_another_checksum_is_damaged(tmp_path):
     members(tmp_path, 1, names=["abc-00000000"])
     (tmp_path / "bag.yaml").write_text("models: [abc]\n")

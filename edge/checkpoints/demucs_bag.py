@@ -34,7 +34,8 @@ def is_bag_file(path: Path) -> bool:
 def read_bag(path: Path, files: Sequence[Path] = ()) -> BagFile:
     """Read a bag's YAML; its members are `files`, told apart by their signatures, or lie beside it, as demucs has them.
 
-    Raises InputError where the YAML describes no bag, a member is missing, twice there, or damaged.
+    Raises InputError where the YAML describes no bag, a member is missing, twice there, or damaged, and for a file that
+    is none of its members.
     """
     content = read_yaml(path)
     signatures = content.get("models") if isinstance(content, dict) else None
@@ -47,7 +48,11 @@ def read_bag(path: Path, files: Sequence[Path] = ()) -> BagFile:
         segment = None if content.get("segment") is None else float(content["segment"])
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: its weights must be lists of numbers, its segment a number") from error
-    return BagFile([_member(path, name, files) for name in signatures], weights, segment)
+    members = [_member(path, name, files) for name in signatures]
+    for file in files:
+        if file not in members:
+            raise InputError(f"{path}: {file.name} is no member of this bag ({', '.join(signatures)})")
+    return BagFile(members, weights, segment)
 
 
 def shortened(network: nn.Module, segment: float | None) -> Any:
