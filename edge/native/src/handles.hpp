@@ -41,7 +41,8 @@ class Handles {
   class Entry {
    public:
     Entry(Handles& handles, Handle* handle, Access access)
-        : slot_(handles.enter(handle, access == Access::kAlone ? kInside : kVisitor, kInside)),
+        : slot_(handles.enter(handle, access == Access::kAlone ? kInside : kVisitor,
+                              access == Access::kAlone ? kInside : 0)),
           mark_(access == Access::kAlone ? kInside : kVisitor) {}
     ~Entry() { slot_.word.fetch_sub(mark_, std::memory_order_release); }
     Entry(const Entry&) = delete;
@@ -56,14 +57,14 @@ class Handles {
 
   void close(Handle* handle) {
     std::unique_ptr<T> object;  // goes after the lock
-    Slot& slot = enter(handle, kInside, kInside | kVisitors);
+    Slot& slot = enter(handle, kInside - kOpen, kInside | kVisitors);  // closed at once: no visitor comes in meanwhile
     const std::lock_guard<std::mutex> lock(mutex_);
     object = std::move(slot.object);
-    slot.word.fetch_and(~(kOpen | kInside), std::memory_order_acq_rel);
+    slot.word.fetch_and(~kInside, std::memory_order_acq_rel);
   }
 
  private:
-  // Adds `mark` to the slot's word; where one of `forbidden` is there already and concerns it, it is busy.
+  // Adds `mark` to the slot's word; where one of `forbidden` is there already, it is busy.
   Slot& enter(Handle* handle, uintptr_t mark, uintptr_t forbidden) {
     const auto number = reinterpret_cast<uintptr_t>(handle);
     if (!handle) throw Failure(STEMEDGE_BAD_ARGUMENT, "the handle is null");
@@ -74,7 +75,7 @@ class Handles {
     do {
       if (word / kAge != age || !(word & kOpen))
         throw Failure(STEMEDGE_CLOSED, "the handle is of nothing that is open (used after close?)");
-      if ((mark == kInside && (word & forbidden)) || (word & kVisitors) == kVisitors)
+      if ((word & forbidden) || (word & kVisitors) == kVisitors)
         throw Failure(STEMEDGE_BUSY, "another thread is inside; use each stream from one thread at a time");
     } while (!slot.word.compare_exchange_weak(word, word + mark, std::memory_order_acq_rel));
     return slot;

@@ -155,7 +155,7 @@ void Worker::flush(Fifo& out) {
   out.commit(count);
   try {
     if (!failed()) engine_.flush(out);
-  } catch (const Failure& failure) {
+  } catch (...) {
     resume();
     throw;
   }

@@ -161,6 +161,30 @@ void threads(stemedge_bundle* bundle, int worker) {
   EXPECT(stemedge_stream_close(stream) == STEMEDGE_CLOSED);
 }
 
+// Visitors who come in while a stream is closed see it open or closed, never half gone.
+void visitors(stemedge_bundle* bundle) {
+  stemedge_stream* holder = nullptr;  // of the loaded graph
+  EXPECT(stemedge_stream_open(bundle, nullptr, &holder) == STEMEDGE_OK);
+  for (int round = 0; round < 200; ++round) {
+    stemedge_stream* stream = nullptr;
+    EXPECT(stemedge_stream_open(bundle, nullptr, &stream) == STEMEDGE_OK);
+    std::atomic<int> strange{0};
+    std::vector<std::thread> crowd;
+    for (int t = 0; t < 2; ++t)
+      crowd.emplace_back([&] {
+        stemedge_counters counters{};
+        counters.struct_size = sizeof counters;
+        stemedge_status status = STEMEDGE_OK;
+        while (status == STEMEDGE_OK) status = stemedge_stream_get_counters(stream, &counters);
+        if (status != STEMEDGE_CLOSED) ++strange;
+      });
+    while (stemedge_stream_close(stream) == STEMEDGE_BUSY) std::this_thread::yield();
+    for (std::thread& thread : crowd) thread.join();
+    EXPECT(strange == 0);
+  }
+  EXPECT(stemedge_stream_close(holder) == STEMEDGE_OK);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -188,6 +212,7 @@ int main(int argc, char** argv) {
       EXPECT(stemedge_stream_close(stream) == STEMEDGE_OK);
     }
   for (const int worker : {0, 1}) threads(bundle, worker);
+  visitors(bundle);
   stemedge_stream* survivor = nullptr;
   EXPECT(stemedge_stream_open(bundle, nullptr, &survivor) == STEMEDGE_OK);
   EXPECT(stemedge_bundle_close(bundle) == STEMEDGE_OK);
