@@ -140,6 +140,15 @@ def test_any_rate_equals_the_python_session_at_that_rate(both, pieces, sizes, se
     assert snr_db(expected, got) > 100 or np.abs(expected - got).max() < 1e-6
 
 
+@pytest.mark.parametrize("rate", [8000, 22051, 44100, 48000])
+def test_no_result_comes_later_than_the_latency(both, rate):
+    """Hops and the converters' blocks drift: their longest waits meet after seconds only, and the stream says so."""
+    stream = NativeStream(both[2], "onnx", StreamOptions(rate=rate))
+    block = np.zeros((stream.inputs, 701), np.float32)
+    for _ in range(60 * rate // 701):
+        stream.process(block)
+
+
 @SLOWLY
 @given(pieces=PIECES, sizes=SIZES, seed=st.integers(0, 99), latency=st.floats(0.1, 1), consistent=st.booleans())
 def test_low_latency_separation(both, pieces, sizes, seed, latency, consistent):

@@ -11,6 +11,24 @@ size_t scaled(size_t samples, int from, int to) {
   return static_cast<size_t>(std::ceil(static_cast<double>(samples) * to / from));
 }
 
+// Seconds that a converter holds a sample back, at most.
+double longest_wait(int from, int to) {
+  constexpr size_t step = 16;
+  Resampler converter(from, to, 1);
+  const std::vector<float> zeros(step);
+  const float* in[] = {zeros.data()};
+  Fifo out(1, 8192);
+  double longest = 0;
+  size_t given = 0;
+  for (size_t taken = step; taken < 4 * static_cast<size_t>(from); taken += step) {
+    longest = std::max(longest, static_cast<double>(taken) / from - static_cast<double>(given) / to);
+    converter.process(in, step, out);
+    given += out.size();
+    out.clear();
+  }
+  return longest;
+}
+
 }  // namespace
 
 Engine::Engine(std::unique_ptr<Session> session, int model_rate, int rate)
@@ -25,38 +43,18 @@ Engine::Engine(std::unique_ptr<Session> session, int model_rate, int rate)
   reset();
 }
 
-// No sample waits longer. The session's part follows from its hops; what libsoxr holds back comes and goes with its
-// blocks, so it is seen on converters of the same rates.
+// No sample waits longer: in the session, which follows from its hops, and in the converters, whose waits are measured
+// on silence. Each one's longest counts: where hops and libsoxr's blocks are out of step, they meet sooner or later.
 size_t Engine::measured_latency(int model_rate, int rate) {
   size_t longest = 0;
-  const auto look = [&](size_t in, size_t out) { longest = std::max(longest, in > out ? in - out : 0); };
-  if (model_rate == rate) {
-    for (size_t in = 1, out = 0; out < 4 * session_->hop(); ++in) {
-      look(in, out);
-      out = session_->ready(in);
-    }
-    return longest;
+  for (size_t in = 1, out = 0; out < 4 * session_->hop(); ++in) {
+    longest = std::max(longest, in > out ? in - out : 0);
+    out = session_->ready(in);
   }
-  constexpr size_t step = 16;
-  Resampler down(rate, model_rate, 1), up(model_rate, rate, 1);
-  const std::vector<float> zeros(4096);
-  const float* in[] = {zeros.data()};
-  Fifo low(1, 8192), high(1, 8192);
-  size_t taken = 0, fed = 0, out = 0;
-  for (size_t given = step; out < 4 * hop_ + 2 * static_cast<size_t>(rate); given += step) {
-    look(given, out);
-    down.process(in, step, low);
-    taken += low.size();
-    low.clear();
-    while (fed < session_->ready(taken)) {
-      const size_t count = std::min(zeros.size(), session_->ready(taken) - fed);
-      up.process(in, count, high);
-      fed += count;
-    }
-    out += high.size();
-    high.clear();
-  }
-  return longest;
+  if (model_rate == rate) return longest;
+  const double waits = static_cast<double>(longest) * rate / model_rate + longest_wait(rate, model_rate) * rate +
+                       longest_wait(model_rate, rate) * rate;
+  return static_cast<size_t>(std::ceil(waits));
 }
 
 void Engine::process(const float* const* in, float* const* out, size_t count) {
