@@ -109,7 +109,7 @@ native:
 
 # Against the Python sessions, a hostile caller, and what a stream takes of the system; then again under the sanitizers.
 native-test: $(INSTALLED) native
-	$(BIN)/pytest tests/test_native.py tests/test_native_run.py
+	$(BIN)/pytest tests/test_native.py tests/test_native_run.py tests/test_native_shipped.py
 	$(BIN)/python tests/native_programs.py build/native
 	cmake -S edge/native -B build/native-asan -DSTEMEDGE_SANITIZE=address,undefined -DSTEMEDGE_RUN=OFF \
 		$(if $(ORT_INCLUDE),-DONNXRUNTIME_INCLUDE=$(ORT_INCLUDE))

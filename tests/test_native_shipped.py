@@ -1,0 +1,126 @@
+"""The native library against the Python sessions with the shipped networks on real speech and a song."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soxr
+
+import edge
+from edge import samples
+from edge.bundle import open_bundle, snr_db
+from edge.errors import InputError
+from edge.native import NativeBundle, NativeSession, NativeStream, load_library
+from edge.native.session import StreamOptions
+from edge.runtime.converted import at_rate
+from edge.runtime.graphs import load_graph
+from edge.runtime.session import new_session
+from edge.runtime.streams import Statistics
+
+try:
+    load_library()
+except InputError as error:
+    pytest.skip(str(error), allow_module_level=True)
+
+SHIPPED = Path(edge.__file__).parent / "bundles"
+
+
+@pytest.fixture(scope="module", params=["onnx", "executorch"])
+def backend(request) -> str:
+    if request.param == "executorch":
+        pytest.importorskip("executorch.runtime")
+        try:
+            NativeStream(NativeBundle(SHIPPED / "enhancer"), "executorch")
+        except InputError as error:
+            pytest.skip(str(error))
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def enhancer(backend):
+    """The bundle, its loaded graph, and the same in the native library."""
+    bundle = open_bundle(SHIPPED / "enhancer")
+    return bundle, load_graph(bundle, backend), NativeBundle(bundle.path), backend
+
+
+@pytest.fixture(scope="module")
+def separator(backend):
+    bundle = open_bundle(SHIPPED / "htdemucs-mini")
+    return bundle, load_graph(bundle, backend), NativeBundle(bundle.path), backend
+
+
+def damaged(audio: np.ndarray, rate: int) -> np.ndarray:
+    """float32 (channels, n) with a quarter of a second each of silence, NaN, infinity, antiphase and faint noise."""
+    out, quarter = audio.copy(), rate // 4
+    parts = [out[:, i * quarter : (i + 1) * quarter] for i in range(1, 10, 2)]
+    parts[0][:] = 0
+    parts[1][:, ::97] = np.nan
+    parts[2][:, ::997] = np.inf
+    parts[3][-1] = -parts[3][0]
+    parts[4][:] *= 1e-5
+    return out
+
+
+def fed(session, audio: np.ndarray, size: int) -> np.ndarray:
+    blocks = [session.process(audio[..., i : i + size]) for i in range(0, audio.shape[-1], size)]
+    return np.concatenate([*blocks, session.flush()], axis=-1)
+
+
+def speech(seconds: float, rate: int = 16000) -> np.ndarray:
+    noisy = samples.speech()[0]
+    audio = np.tile(noisy, int(np.ceil(seconds * 16000 / len(noisy))))[: int(seconds * 16000)]
+    return (audio if rate == 16000 else soxr.resample(audio, 16000, rate)).astype(np.float32)
+
+
+def both_ways(network, audio: np.ndarray, options: StreamOptions, **python) -> tuple[np.ndarray, np.ndarray]:
+    """What the Python session and the native stream make of the audio; both must count alike."""
+    bundle, graph, native, backend = network
+    session = new_session(bundle, graph, **python)
+    session = at_rate(session, options.rate) if options.rate else session
+    stream = NativeSession(NativeStream(native, backend, options), session.shape_out, session.hop)
+    got = fed(stream, audio, 700)
+    expected = fed(session, audio, 4096)
+    assert got.shape == expected.shape and vars(stream.counts) == vars(session.counts)
+    assert np.abs(expected).max() > 0.01
+    return expected, got
+
+
+def test_enhanced_speech_is_that_of_python_to_the_bit(enhancer):
+    audio = damaged(speech(5)[None], 16000)[0]
+    expected, got = both_ways(enhancer, audio, StreamOptions())
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_enhanced_speech_at_48_khz(enhancer):
+    audio = damaged(speech(5, 48000)[None], 48000)[0]
+    expected, got = both_ways(enhancer, audio, StreamOptions(rate=48000))
+    assert snr_db(expected, got) > 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("latency", [None, 0.5])
+@pytest.mark.parametrize("consistent", [False, True])
+def test_a_separated_stream_is_that_of_python_to_the_bit(separator, latency, consistent):
+    audio = damaged(samples.song()[0][:, : 6 * samples.RATE], samples.RATE)
+    options = StreamOptions(latency=latency or 0.0, consistent=consistent)
+    expected, got = both_ways(separator, audio, options, latency=latency, consistent=consistent)
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.slow
+def test_a_separated_song_is_that_of_python_to_the_bit(separator):
+    audio = samples.song()[0][:, : 6 * samples.RATE]
+    statistics = Statistics()
+    statistics.update(audio.T)
+    options = StreamOptions(mean=statistics.mean, deviation=statistics.std)
+    expected, got = both_ways(separator, audio, options, statistics=statistics)
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.slow
+def test_a_separated_stream_at_48_khz(separator):
+    audio = damaged(samples.song(48000)[0][:, : 6 * 48000], 48000)
+    expected, got = both_ways(separator, audio, StreamOptions(rate=48000, latency=0.5), latency=0.5)
+    assert snr_db(expected, got) > 100
