@@ -30,6 +30,7 @@ from edge.web.runtime import MODULE, find_runtime
 
 ROOT = Path(__file__).parents[1]
 WEB = ROOT / "edge" / "web"
+BUNDLES = ROOT / "edge" / "bundles"
 FULL = Shaping(full_band=True)  # edge-run's default
 
 
@@ -272,22 +273,15 @@ def test_the_npm_package_runs_in_node(enhancer_bundle, speech, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["int8", "fp32"])
-def test_the_shipped_models_give_what_edge_run_gives(precision, tmp_path):
-    """The shipped models, exported; on a processor without VNNI too."""
-    command = [
-        sys.executable,
-        "-m",
-        "edge.cli.export",
-        "--precision",
-        precision,
-        "--format",
-        "onnx",
-        "-o",
-        str(tmp_path),
-    ]
-    subprocess.run(command, check=True, capture_output=True)
-    enhancer, separator = open_bundle(tmp_path / "enhancer"), open_bundle(tmp_path / "htdemucs-mini")
+@pytest.mark.parametrize("form", ["shipped", "fp32"])
+def test_the_shipped_models_give_what_edge_run_gives(form, tmp_path):
+    """The bundles of the wheel, in int8 (on a processor without VNNI too), and both networks unpruned in fp32."""
+    folder = BUNDLES
+    if form == "fp32":
+        folder = tmp_path
+        command = [sys.executable, "-m", "edge.cli.export", "--precision", form, "--format", "onnx", "-o", str(folder)]
+        subprocess.run(command, check=True, capture_output=True)
+    enhancer, separator = open_bundle(folder / "enhancer"), open_bundle(folder / "htdemucs-mini")
     jobs = Jobs(tmp_path)
     rate = enhancer.manifest.sample_rate
     noisy = soxr.resample(samples.speech()[0], 16_000, rate).astype(np.float32)
@@ -302,4 +296,5 @@ def test_the_shipped_models_give_what_edge_run_gives(precision, tmp_path):
     expected = as_edge_run(separator, song.T, 44_100)
     for index, source in enumerate(separator.manifest.sources):
         found = np.stack([np.fromfile(tmp_path / f"stems-{source}-{c}.f32", "<f4") for c in range(2)])
-        assert snr_db(expected[index].T, found) > 60
+        # int8: a value that rounds to the other side of a step in the browser's runtime is as far off as a step
+        assert snr_db(expected[index].T, found) > (60 if form == "fp32" else 40)
