@@ -62,3 +62,46 @@ def test_known_blocks_wait_less(request):
     session = session_of(request, "enhance")
     known, free = at_rate(session, 48000, block=480), at_rate(session, 48000)
     assert 3 * session.latency_samples < known.latency_samples <= free.latency_samples + 480
+
+
+class Delayed:
+    """A session that does nothing but wait: for its hops, and for its latency."""
+
+    shape_in = shape_out = ()
+    counts = None
+
+    def __init__(self, sample_rate: int, hop: int, latency: int):
+        self.sample_rate, self.hop, self.latency_samples = sample_rate, hop, latency
+        self.reset()
+
+    def reset(self):
+        self._taken = self._given = 0
+
+    def process(self, samples):
+        self._taken += samples.shape[-1]
+        ready = max(0, self._taken // self.hop * self.hop - (self.latency_samples - self.hop))
+        out = np.zeros(ready - self._given, np.float32)
+        self._given = ready
+        return out
+
+    def flush(self):
+        out = np.zeros(self._taken - self._given, np.float32)
+        self.reset()
+        return out
+
+
+@pytest.mark.parametrize(
+    "model_rate, rate", [(44100, 48000), (44100, 22050), (16000, 44100), (16000, 48000), (16000, 32000)]
+)
+@pytest.mark.parametrize("hop, latency", [(256, 512), (1000, 1500), (4410, 22050), (11025, 11025)])
+@pytest.mark.parametrize("block", [None, 441, 480])
+def test_no_result_comes_later_than_the_latency_in_the_long_run(model_rate, rate, hop, latency, block):
+    session = RateConverted(Delayed(model_rate, hop, latency), rate, block)
+    said, rng = session.latency_samples, np.random.default_rng(0)
+    fed = given_ = worst = 0
+    while fed < 60 * rate:
+        size = block or int(rng.integers(1, 900))
+        fed += size
+        given_ += len(session.process(np.zeros(size, np.float32)))
+        worst = max(worst, fed - given_)
+    assert worst <= said < worst + 0.12 * rate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from edge.audio import Resampler
 from edge.runtime.lowdelay import LowDelayResampler
 from edge.runtime.session import Session
+
+SEEN_SECONDS, SEEN_HOPS = 10, 200
 
 Converter = Callable[[int, int, int], Resampler | LowDelayResampler]  # one of the classes
 
@@ -106,16 +109,35 @@ def _unfolded(block: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def _latency(
     model_rate: int, hop: int, latency: int, rate: int, block: int | None, converter: Converter = Resampler
 ) -> int:
-    """Measured on silence, two seconds and the latency: the worst that comes out behind what went in."""
-    down, up = converter(rate, model_rate, 1), converter(model_rate, rate, 1)
+    """The worst that comes out behind what went in: seen on silence where short hops at a multiple of the rate repeat.
+
+    Else it is the sum of the longest waits: hops and the converters' blocks meet at their worst sooner or later. soxr's
+    blocks repeat only nearly: a millisecond is added.
+    """
     step = block or max(1, rate // 1000)
+    if rate % model_rate or SEEN_SECONDS * model_rate < SEEN_HOPS * hop:
+        waits = _longest_wait(rate, model_rate, step, converter), _longest_wait(model_rate, rate, step, converter)
+        return math.ceil((latency / model_rate + sum(waits)) * rate) + (0 if block else step)
+    down, up = converter(rate, model_rate, 1), converter(model_rate, rate, 1)
     silence = np.zeros((step, 1), np.float32)
     received = lowered = ready = delivered = worst = 0
-    while received < (2 + latency / model_rate) * rate:
+    while received < (SEEN_SECONDS + latency / model_rate) * rate:
         received += step
         lowered += len(down.process(silence))
         now = max(0, lowered // hop * hop - (latency - hop))
         delivered += len(up.process(np.zeros((now - ready, 1), np.float32)))
         ready = now
         worst = max(worst, received - delivered)
-    return worst if block else worst + step
+    return worst + (0 if block else step) + (rate // 1000 if converter is Resampler else 0)
+
+
+def _longest_wait(source: int, target: int, step: int, converter: Converter) -> float:
+    """Seconds that a converter holds a sample back, at most; seen on silence."""
+    resampler, zeros = converter(source, target, 1), np.zeros((step, 1), np.float32)
+    taken = given = 0
+    longest = 0.0
+    while taken < SEEN_SECONDS * source:
+        taken += step
+        longest = max(longest, taken / source - given / target)
+        given += len(resampler.process(zeros))
+    return longest
