@@ -116,8 +116,8 @@ def _latency(
     """
     step = block or max(1, rate // 1000)
     if rate % model_rate or SEEN_SECONDS * model_rate < SEEN_HOPS * hop:
-        waits = _longest_wait(rate, model_rate, step, converter), _longest_wait(model_rate, rate, step, converter)
-        return math.ceil((latency / model_rate + sum(waits)) * rate) + (0 if block else step)
+        wait = _longest_wait(rate, model_rate, step, converter) + _longest_wait(model_rate, rate, 16, converter)
+        return math.ceil((latency / model_rate + wait) * rate) + (0 if block else step)
     down, up = converter(rate, model_rate, 1), converter(model_rate, rate, 1)
     silence = np.zeros((step, 1), np.float32)
     received = lowered = ready = delivered = worst = 0
