@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from edge.errors import InputError
 from edge.training import rooms
-from edge.training.shards import SCALE, SPLITS, Item, open_shard, read_manifest, write_manifest, write_shard
+from edge.training.rooms import RATE
+from edge.training.shards import SCALE, Item, open_shard, read_manifest, write_manifest, write_shard
 
-RATE = 16000
 MEGABYTE = 1_000_000
 LONGEST = {"speech": 200.0, "noise": 120.0}  # seconds of a voice or a noise; more of one is drawn no more often
 ROOMS = "rooms.flac"
@@ -35,7 +35,7 @@ def pack(data: Path, out: Path, kbps: float = 28, megabytes: float = 45) -> list
 
     Returns the pieces' folders, `out`/piece-1 and on. Raises InputError where `out` exists, or `data` holds no speech.
     """
-    items = [i for i in read_manifest(data / "speech") if i.split != SPLITS[2]]
+    items = [i for i in read_manifest(data / "speech") if i.split != "test"]
     if out.exists():
         raise InputError(f"{out} already exists: choose another folder")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -94,7 +94,6 @@ def _coded_name(item: Item) -> str:
 
 
 def _encode(folder: Path, item: Item, kbps: float) -> bytes:
-
     import av  # only to write; soundfile's own Opus is ten times slower
 
     audio = open_shard(folder, item)[: int(LONGEST[item.kind] * RATE)]

@@ -213,11 +213,11 @@ class _Live:
         print("\nthe sound device has vanished; trying again every second", file=sys.stderr)
         engine = self._engine
         since = self._stream.heard if engine.position else None  # what the recording holds ends here
-        if self._recorder:
-            self._recorder.restart()
         if self._source is None:  # a file just goes on where it was
             assert self._worker is not None
             self._worker.stop()
+            if self._recorder:
+                self._recorder.restart()
             engine.restart()
         while not self._done() and not self._stream.reopen():
             time.sleep(RETRY_SECONDS)

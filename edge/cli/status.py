@@ -26,12 +26,14 @@ def meter(engine, end: int, ring) -> str:
 def fit(parts: Mapping[str, str], width: int) -> str:
     """Named parts as one line of at most `width` characters: those that matter less are left out."""
     shown = dict(parts)
-    for name in (*LEFT_OUT, None):
-        line = " | ".join(f"{key} {text}".strip() for key, text in shown.items())
-        if len(line) <= width or name is None:
-            break
-        shown.pop(name, None)
-    return line[:width]
+    for name in LEFT_OUT:
+        if len(_line(shown)) > width:
+            shown.pop(name, None)
+    return _line(shown)[:width]
+
+
+def _line(parts: Mapping[str, str]) -> str:
+    return " | ".join(f"{name} {text}".strip() for name, text in parts.items())
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from edge.audio import Resampler
 from edge.runtime.lowdelay import LowDelayResampler
 from edge.runtime.session import Session
 
-SEEN_SECONDS, SEEN_HOPS = 10, 200
+SEEN_SECONDS, SEEN_HOPS = 4, 80
 
 Converter = Callable[[int, int, int], Resampler | LowDelayResampler]  # one of the classes
 
