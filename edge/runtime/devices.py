@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from edge.errors import EdgeError, InputError
+from edge.runtime.captureclock import CaptureClock
 from edge.runtime.live import LiveEngine
 from edge.runtime.soundserver import THROUGH, ServerDevice, route, server_devices, table
 
@@ -121,12 +122,14 @@ class DeviceStream:
         self._looked_at = self._still = 0.0  # seconds without a callback
         self._call_times = np.zeros(_CALLS)
         self._first_call = 0  # since the stream was opened
+        self._clock = CaptureClock(1, 1)  # of the stream
         self.lost = self._hangs = False
         self.device_latency = 0.0  # seconds, in and out, as PortAudio reports it
 
     def open(self) -> None:
         """Open and start; EdgeError where the devices refuse."""
         engine, (source, target) = self.engine, self._devices
+        self._clock = CaptureClock(engine.rate, engine.block)
         options = {
             "samplerate": engine.rate,
             "blocksize": engine.block,
@@ -246,18 +249,23 @@ class DeviceStream:
         setattr(self._sound, "_initialized", 0)  # noqa: B010 - sounddevice counts here what it will terminate
 
     def _duplex(self, captured, played, frames, when, status) -> None:
-        self._call_times[self._calls % _CALLS] = time.perf_counter()
-        self._calls += 1
-        if status:
-            self.engine.counts.xruns += 1
+        self._called(status)
+        timed = when.inputBufferAdcTime > 0  # not every system tells it
+        at = when.inputBufferAdcTime if timed else when.currentTime
+        lost = self._clock.lost(at, frames, status.input_overflow, bool(status) and timed)
+        if lost:
+            self.engine.lose(lost)
         self.engine.callback(captured, played)
 
     def _playback(self, played, frames, when, status) -> None:
+        self._called(status)
+        self.engine.callback(None, played)
+
+    def _called(self, status) -> None:
         self._call_times[self._calls % _CALLS] = time.perf_counter()
         self._calls += 1
         if status:
             self.engine.counts.xruns += 1
-        self.engine.callback(None, played)
 
 
 def _in_time(work: Callable[[], None], seconds: float) -> bool:

@@ -1,0 +1,244 @@
+"""What a device loses, and what a reconnect leaves out: the recordings keep their time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import sounddevice
+import soundfile
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from edge.audio import AudioReader
+from edge.cli.live import _Live
+from edge.cli.mixer import Mixer
+from edge.runtime import devices
+from edge.runtime.captureclock import HISTORY
+from edge.runtime.guard import Counts
+from edge.runtime.live import LiveEngine
+from edge.runtime.ring import Ring
+from edge.runtime.worker import Recorder
+
+RATE, BLOCK = 8000, 80
+NO_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)  # each example writes files
+
+
+class Echo:
+    """A session that gives its input, unchanged and at once."""
+
+    sample_rate, hop, latency_samples = RATE, BLOCK, BLOCK
+    shape_in = shape_out = ()
+
+    def __init__(self):
+        self.counts = Counts()
+
+    def reset(self):
+        """It keeps nothing."""
+
+    def process(self, samples):
+        return samples.copy()
+
+    def flush(self):
+        return np.zeros(0, np.float32)
+
+
+class Microphone:
+    """A device's callbacks on a simulated clock that runs a little wrong; frame n has the value (n + 1) / 2^20."""
+
+    def __init__(self, stream: devices.DeviceStream, jitter: float, drift: float, seed: int = 0, timed: bool = True):
+        self._stream, self._jitter, self._rate, self._timed = stream, jitter, RATE * (1 + drift), timed
+        self._random = np.random.default_rng(seed)
+        self.frame = 0
+
+    def give(self, lost: int = 0, **flags: bool) -> None:
+        """The next block, after `lost` frames that never come."""
+        status = sounddevice.CallbackFlags()
+        for flag in flags:
+            setattr(status, flag, True)
+        self.frame += lost
+        frames = np.arange(self.frame, self.frame + BLOCK)
+        at = 100 + self.frame / self._rate + self._random.uniform(-self._jitter, self._jitter)
+        when = SimpleNamespace(inputBufferAdcTime=at if self._timed else 0.0, currentTime=at + 0.01)
+        block = (np.float32(frames + 1) / 2**20)[:, None]
+        self._stream._duplex(block, np.zeros((BLOCK, 1), np.float32), BLOCK, when, status)
+        self.frame += BLOCK
+
+
+def silent_stream(**options) -> SimpleNamespace:
+    """A stream that PortAudio would open; the test plays it by hand."""
+    nothing = lambda **options: None  # noqa: E731
+    return SimpleNamespace(latency=(0.0, 0.0), active=True, start=nothing, abort=nothing, close=nothing)
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """Makes engines on a device that is played by hand, each with its recorder."""
+    fake = SimpleNamespace(PortAudioError=RuntimeError, Stream=silent_stream)
+
+    def make() -> tuple[LiveEngine, devices.DeviceStream, Recorder, Path]:
+        folder = tmp_path_factory.mktemp("live")
+        engine = LiveEngine(Echo(), RATE, BLOCK)
+        stream = devices.DeviceStream(engine, None, None, 1)
+        stream.open()
+        engine.start()
+        return engine, stream, Recorder(engine, folder / "in.wav", folder / "out.wav"), folder
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(devices, "portaudio", lambda: fake)
+        yield make
+
+
+def work(engine: LiveEngine, recorder: Recorder) -> None:
+    while engine.work():
+        pass
+    recorder.step()
+
+
+def places(samples: np.ndarray) -> np.ndarray:
+    """Of the samples that are sound: where they are, minus where they were spoken."""
+    sound = np.flatnonzero(samples)
+    return sound - (np.rint(samples[sound] * 2**20).astype(int) - 1)
+
+
+@settings(max_examples=15, deadline=None, phases=NO_SHRINKING)
+@given(
+    losses=st.lists(st.tuples(st.integers(1, 90), st.integers(1, 2000)), min_size=1, max_size=6),
+    jitter=st.sampled_from([0.0, 0.0005, 0.004]),
+    drift=st.floats(-2e-4, 2e-4),
+    seed=st.integers(0, 100),
+    timed=st.booleans(),
+)
+def test_silence_of_the_right_length_where_it_was_lost(opened, losses, jitter, drift, seed, timed):
+    """Every sample of the recording is where it was spoken, within what the device's times are off by."""
+    engine, stream, recorder, folder = opened()
+    microphone = Microphone(stream, jitter, drift, seed, timed)
+    gaps, total = [], 0
+    for blocks, lost in [(HISTORY, 0), *losses, (HISTORY + 1, 0)]:
+        if lost:
+            gaps.append((microphone.frame, lost))
+            microphone.give(lost, input_overflow=True)
+        for _ in range(blocks):
+            microphone.give()
+            work(engine, recorder)
+        total += lost
+    recorder.close()
+    captured, played = (soundfile.read(folder / name, dtype="float32")[0] for name in ("in.wav", "out.wav"))
+    off = 2 + abs(drift) * microphone.frame  # rounding, and what the clock runs wrong meanwhile
+    assert np.abs(places(captured)).max() <= off + 2.2 * jitter * RATE
+    # the output is aligned with the input: each sample is where it was captured, or silent
+    sound = np.flatnonzero(played)
+    inner = sound[(played[sound] == captured[sound])]
+    assert len(inner) > 0.5 * len(played) - 3 * total
+    for start, lost in gaps if jitter == 0 else []:
+        rim = round(off) + 1
+        assert not captured[start + rim : start + lost - rim].any()
+        assert captured[start - rim] and captured[start + lost + rim]
+    assert engine.counts.xruns == len(losses)
+    assert abs(engine.counts.lost_frames - total) <= off + 2.2 * jitter * RATE
+
+
+@pytest.mark.parametrize("jitter", [0.0, 0.008])
+def test_nothing_is_lost_where_nothing_is_said_or_only_playing_failed(opened, jitter):
+    engine, stream, recorder, folder = opened()
+    microphone = Microphone(stream, jitter, 1e-4)
+    for k in range(400):
+        microphone.give(**({"output_underflow": True} if k % 60 == 59 else {}))
+        work(engine, recorder)
+    recorder.close()
+    captured, _ = soundfile.read(folder / "in.wav", dtype="float32")
+    assert engine.counts.lost_frames == 0 and engine.counts.xruns == 6
+    assert len(captured) == 400 * BLOCK and not places(captured).any()
+
+
+def test_a_device_that_stops_both_ways_loses_what_it_heard_meanwhile(opened):
+    """ALSA starts both anew after an underflow of the output."""
+    engine, stream, recorder, _ = opened()
+    microphone = Microphone(stream, 0.0, 0.0)
+    for k in range(100):
+        microphone.give(lost=700 if k == 80 else 0, **({"output_underflow": True} if k == 80 else {}))
+        work(engine, recorder)
+    recorder.close()
+    assert abs(engine.counts.lost_frames - 700) <= 1
+
+
+def test_a_loss_longer_than_the_rings(opened):
+    engine, stream, recorder, folder = opened()
+    microphone = Microphone(stream, 0.0, 0.0)
+    for k in range(200):
+        if k == 100:
+            microphone.give(3 * engine.capacity, input_overflow=True)
+        microphone.give()
+        work(engine, recorder)
+    recorder.close()
+    captured, played = (soundfile.read(folder / name, dtype="float32")[0] for name in ("in.wav", "out.wav"))
+    assert len(captured) == microphone.frame == len(played) + engine.delay
+    assert np.abs(places(captured)).max() == 0
+    np.testing.assert_array_equal(captured[-2000 : -engine.delay], played[-2000 + engine.delay :])
+
+
+@settings(max_examples=100, deadline=None)
+@given(parts=st.lists(st.tuples(st.booleans(), st.integers(0, 150)), max_size=20), size=st.integers(40, 60))
+def test_silence_in_a_ring_against_a_list(parts, size):
+    ring, written = Ring(size, 1), np.zeros(0, np.float32)
+    for silent, count in parts:
+        count = count if silent else min(count, size)
+        block = np.zeros(count) if silent else np.arange(1, count + 1)
+        ring.silence(count) if silent else ring.write(block[:, None])
+        written = np.concatenate([written, block])
+        assert ring.end == len(written)
+        kept = min(size, len(written))
+        out = np.full((kept, 1), -7, np.float32)
+        assert ring.read(len(written) - kept, out) == kept
+        np.testing.assert_array_equal(out[:, 0], written[len(written) - kept :])
+
+
+class Vanishing:
+    """The loudspeaker's side of a DeviceStream: it vanishes once, after some blocks, and comes back."""
+
+    lost, device_latency = False, 0.0
+
+    def __init__(self, engine: LiveEngine, vanishes_at: int):
+        self._engine, self._vanishes_at = engine, vanishes_at
+        self.heard: list[np.ndarray] = []
+
+    def open(self) -> None:
+        self.lost = False
+
+    def poll(self) -> bool:
+        """A few callbacks for each look."""
+        for _ in range(8):
+            if self._engine.position == self._vanishes_at and not self._engine.counts.reconnects:
+                self.lost = True
+                return False
+            out = np.empty((BLOCK, 1), np.float32)
+            self._engine.callback(None, out)
+            self.heard.append(out[:, 0])
+        return True
+
+    def reopen(self) -> bool:
+        self._engine.counts.reconnects += 1
+        self.open()
+        return True
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_the_recording_of_a_file_goes_on_where_it_was_when_its_device_comes_back(tmp_path):
+    spoken = (np.arange(1, 3 * RATE + 1, dtype=np.float32) / 2**20)[:, None]
+    soundfile.write(tmp_path / "file.wav", spoken, RATE, "FLOAT")
+    with AudioReader(tmp_path / "file.wav") as reader:
+        engine = LiveEngine(Echo(), RATE, BLOCK, captures=False)
+        recorder = Recorder(engine, tmp_path / "in.wav", tmp_path / "out.wav")
+        device = Vanishing(engine, 100 * BLOCK)
+        live = _Live(engine, device, Mixer([""]), recorder, reader)
+        live.run(60)
+    assert engine.counts.reconnects == 1
+    for name in ("in.wav", "out.wav"):  # not a sample too many, none too few, none twice
+        recorded, _ = soundfile.read(tmp_path / name, dtype="float32")
+        np.testing.assert_array_equal(recorded, spoken[:, 0], name)
+    heard = np.concatenate(device.heard)
+    np.testing.assert_array_equal(heard[np.flatnonzero(heard)[0] :][: len(spoken)], spoken[:, 0])
