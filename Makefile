@@ -9,7 +9,7 @@ DATA ?= data
 ARM ?= ../shared/arm
 ANDROID ?= ../shared/android
 
-.PHONY: demo test test-all lint bench benchmarks docs-benchmarks docs-compression edge-bench.pyz peers weights eval arm android native native-test native-fuzz npm odd-input bundles readme-table clean
+.PHONY: demo test test-all lint bench benchmarks docs-benchmarks docs-compression edge-bench.pyz peers weights eval arm android native native-test native-fuzz native-plugin native-plugin-test npm odd-input bundles readme-table clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -115,6 +115,14 @@ native-test: $(INSTALLED) native
 		$(if $(ORT_INCLUDE),-DONNXRUNTIME_INCLUDE=$(ORT_INCLUDE))
 	cmake --build build/native-asan
 	$(BIN)/python tests/native_programs.py build/native-asan
+
+# The plug-in with JUCE, in build/plugin/StemEdge_artefacts, and its tests in other hosts. The build takes minutes.
+native-plugin:
+	cmake -S edge/native/juce -B build/plugin $(if $(ORT_INCLUDE),-DONNXRUNTIME_INCLUDE=$(ORT_INCLUDE)) $(NATIVE)
+	cmake --build build/plugin
+
+native-plugin-test: $(INSTALLED) native-plugin
+	$(BIN)/pytest -m "" tests/test_native_plugin.py
 
 # Ten minutes of bytes that nobody vouches for (Clang).
 native-fuzz:
