@@ -55,7 +55,9 @@ class Pulse:
 
     def speak(self, file: Path) -> subprocess.Popen:
         """Play a file into the microphone."""
-        return subprocess.Popen(["pacat", "--playback", "--device=mic", "--file-format", str(file)], env=self.env)
+        # as late as a microphone: with pacat's own two seconds the sink would hand out so much at once
+        command = ["pacat", "--playback", "--device=mic", "--latency-msec=50", "--file-format", str(file)]
+        return subprocess.Popen(command, env=self.env)
 
     @contextlib.contextmanager
     def recorded(self, file: Path) -> Iterator[None]:

@@ -61,7 +61,9 @@ class Microphone:
         self.frame += lost
         frames = np.arange(self.frame, self.frame + BLOCK)
         at = 100 + self.frame / self._rate + self._random.uniform(-self._jitter, self._jitter)
-        when = SimpleNamespace(inputBufferAdcTime=at if self._timed else 0.0, currentTime=at + 0.01)
+        when = SimpleNamespace(
+            inputBufferAdcTime=at if self._timed else 0.0, currentTime=at + 0.01, outputBufferDacTime=at + 0.03
+        )
         block = (np.float32(frames + 1) / 2**20)[:, None]
         self._stream._duplex(block, np.zeros((BLOCK, 1), np.float32), BLOCK, when, status)
         self.frame += BLOCK
@@ -154,7 +156,7 @@ def test_nothing_is_lost_where_nothing_is_said_or_only_playing_failed(opened, ji
 
 
 def test_a_device_that_stops_both_ways_loses_what_it_heard_meanwhile(opened):
-    """ALSA starts both anew after an underflow of the output."""
+    """ALSA starts both anew after an underflow of the output; a sound server goes on with what it kept."""
     engine, stream, recorder, _ = opened()
     microphone = Microphone(stream, 0.0, 0.0)
     for k in range(100):
@@ -198,7 +200,7 @@ def test_silence_in_a_ring_against_a_list(parts, size):
 class Vanishing:
     """The loudspeaker's side of a DeviceStream: it vanishes once, after some blocks, and comes back."""
 
-    lost, device_latency = False, 0.0
+    lost, latency, backlog = False, 0.0, 0.0
 
     def __init__(self, engine: LiveEngine, vanishes_at: int):
         self._engine, self._vanishes_at = engine, vanishes_at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -107,6 +108,23 @@ def test_a_device_that_stands_still_is_lost(monkeypatch):
         clock[0] += 0.1
         looks += 1
     assert 2.0 <= clock[0] < 2.4 and stream.lost
+
+
+def test_a_server_that_keeps_the_microphones_past_is_started_again(monkeypatch):
+    """The output waited two seconds, and PortAudio goes on to read what was captured before."""
+    stream, _ = watched(monkeypatch)
+    ages, starts = iter([1.95, 0.02]), []
+
+    def settle() -> None:
+        age = next(ages)
+        stream._lateness = devices.Lateness()
+        stream._lateness.add(100 - age, 100, 100.02)
+
+    monkeypatch.setattr(stream, "settle", settle)
+    monkeypatch.setattr(stream, "_awake", contextlib.nullcontext)
+    monkeypatch.setattr(stream, "open", lambda: starts.append(stream.backlog))
+    stream.ready()
+    assert starts == pytest.approx([1.95]) and stream.backlog == 0
 
 
 class FakePortAudio:

@@ -14,20 +14,23 @@ import numpy as np
 from edge.audio import AudioReader
 from edge.bundle import Bundle
 from edge.cli.keys import key_presses
+from edge.cli.loopback import loop_text, measure_loop
 from edge.cli.mixer import Mixer
 from edge.cli.status import meter, status_line
-from edge.errors import InputError
+from edge.errors import EdgeError, InputError
 from edge.outputs import output_folder, refuse_inputs
 from edge.runtime.chain import statistics_of
-from edge.runtime.devices import DeviceStream, negotiate, parse_device
+from edge.runtime.devices import BACKLOG_SECONDS, DeviceStream, negotiate, parse_device
 from edge.runtime.graphs import LoadedGraph, load_graph
 from edge.runtime.live import LiveEngine
+from edge.runtime.loopback import ClickPlayer
 from edge.runtime.session import Session, new_session
 from edge.runtime.shaping import Shaping
 from edge.runtime.worker import FileSource, Recorder, Worker
 
 DEFAULT_LATENCY = 1.0  # seconds, of separation from a device
 RETRY_SECONDS = 1.0
+RESTART_SECONDS = 10.0  # at least so long between two starts because the microphone is heard late
 TIGHT_RTF = 0.7
 LATE_SECONDS, LATE_SHARE = 2.0, 0.01  # more than this share of so long came too late: the device takes larger bursts
 LONGEST_BURST = 0.2  # seconds
@@ -46,19 +49,22 @@ class LiveOptions:
     buffer: float | None = None  # milliseconds
     seconds: float | None = None
     record: Path | None = None
+    loop_back: bool = False
     bypass: bool = False
     mute: tuple[str, ...] = ()
     shaping: Shaping = field(default_factory=Shaping)
 
 
 def run_live(bundle: Bundle, options: LiveOptions, as_json: bool = False) -> None:
-    """Run until Ctrl-C, the end of the file or `options.seconds`; then print a summary.
+    """Run until Ctrl-C, the end of the file or `options.seconds`; then print a summary. Or measure the loop.
 
     Raises InputError for devices, files or latencies that cannot be, EdgeError where a device or the model fails.
     """
     manifest = bundle.manifest
     graph = load_graph(bundle, options.backend, options.threads)
     file = options.input if options.input is not None and Path(options.input).is_file() else None
+    if file and options.loop_back:
+        raise InputError("--loop-back measures devices: leave the file out, or name a device by --input")
     captured = 0 if file else manifest.channels
     played = max(manifest.channels, 2 if file else 1)
     source = parse_device(None if file else options.input, "input")
@@ -83,6 +89,12 @@ def run_live(bundle: Bundle, options: LiveOptions, as_json: bool = False) -> Non
             captures=reader is None,
             shaping=options.shaping,
         )
+        buffer = options.buffer / 1000 if options.buffer is not None else None
+        if options.loop_back:
+            clicks = ClickPlayer(rate, engine.block, played)
+            loop = measure_loop(engine, clicks, DeviceStream(clicks, source, target, captured, buffer))
+            print(json.dumps(loop, indent=2) if as_json else loop_text(loop))
+            return
         recorder = None
         if options.record is not None:
             tapes = [options.record / name for name in ("input.wav", "output.wav")]
@@ -90,7 +102,6 @@ def run_live(bundle: Bundle, options: LiveOptions, as_json: bool = False) -> Non
             folder = stack.enter_context(output_folder(options.record))
             recorder = Recorder(engine, folder / "input.wav", folder / "output.wav")
         _warm_up(session)
-        buffer = options.buffer / 1000 if options.buffer is not None else None
         stream = DeviceStream(engine, source, target, captured, buffer)
         live = _Live(engine, stream, mixer, recorder, reader)
         live.run(options.seconds)
@@ -161,6 +172,8 @@ class _Live:
         self._source = FileSource(engine, reader) if reader else None
         self._worker: Worker | None = None
         self._stop_at = float("inf")
+        self._usual_backlog = self._restart_after = 0.0
+        self._recorded_until: float | None = None  # perf_counter, of what was captured before a device went
         self._seen_frames = self._seen_late = 0
 
     def run(self, seconds: float | None) -> None:
@@ -182,6 +195,8 @@ class _Live:
                         self._recorder.step()
                     if not self._stream.poll():
                         self._reconnect()
+                    elif late := self._late():
+                        self._renew(late)
                     self._adapt()
                     show(self._status())
         finally:
@@ -194,9 +209,17 @@ class _Live:
 
     def _start(self) -> None:
         """Start a microphone's engine when the device's habits are known; a file's worker starts its own."""
-        if self._source is None:
-            self._stream.settle()
-            self._engine.start(self._stream.burst())
+        if self._source is not None:
+            return
+        self._stream.ready()
+        self._engine.start(self._stream.burst())
+        self._usual_backlog, self._restart_after = self._stream.backlog, time.monotonic() + RESTART_SECONDS
+
+    def _late(self) -> float:
+        """Seconds by which the microphone is heard, where these became so many that a new start may help."""
+        backlog = self._stream.backlog if self._source is None else 0.0
+        grew = backlog > self._usual_backlog + BACKLOG_SECONDS and time.monotonic() > self._restart_after
+        return backlog if grew else 0.0
 
     def _done(self) -> bool:
         engine = self._engine
@@ -211,23 +234,45 @@ class _Live:
 
     def _reconnect(self) -> None:
         print("\nthe sound device has vanished; trying again every second", file=sys.stderr)
-        engine = self._engine
-        since = self._stream.heard if engine.position else None  # what the recording holds ends here
-        if self._source is None:  # a file just goes on where it was
-            assert self._worker is not None
-            self._worker.stop()
-            if self._recorder:
-                self._recorder.restart()
-            engine.restart()
+        self._rest()
         while not self._done() and not self._stream.reopen():
             time.sleep(RETRY_SECONDS)
-        if self._source is None:
-            self._worker = Worker(engine)
-            self._start()
-            if self._recorder and since is not None:
-                self._recorder.skip(round((time.perf_counter() - since) * engine.rate))
+        self._go_on()
         if not self._stream.lost:
             print("the sound device is back", file=sys.stderr)
+
+    def _renew(self, late: float) -> None:
+        print(f"\nthe microphone is heard {late:.1f} s late: starting the devices again", file=sys.stderr)
+        try:
+            self._stream.renew(self._rest)
+        except EdgeError:
+            self._stream.drop()
+            self._reconnect()
+            return
+        self._engine.counts.reconnects += 1
+        self._go_on()
+
+    def _rest(self) -> None:
+        """While no device plays: the engine goes back to position 0, the recording stays where it is."""
+        engine = self._engine
+        if self._source is not None:  # a file just goes on where it was
+            return
+        if engine.position:
+            self._recorded_until = self._stream.heard
+        assert self._worker is not None
+        self._worker.stop()
+        if self._recorder:
+            self._recorder.restart()
+        engine.restart()
+
+    def _go_on(self) -> None:
+        if self._source is not None:
+            return
+        self._worker = Worker(self._engine)
+        self._start()
+        if self._recorder and self._recorded_until is not None:
+            self._recorder.skip(round((self._stream.heard - self._recorded_until) * self._engine.rate))
+            self._recorded_until = None
 
     def _adapt(self) -> None:
         """Wait a block longer where results keep coming too late although the model is fast enough."""
@@ -249,7 +294,7 @@ class _Live:
             text = " + ".join(f"{name} {parts[name]:.1f}" for name in ("model", "conversion", "compute") if parts[name])
             print(
                 f"latency {parts['round_trip']:.1f} ms: {text} + 2 blocks of {parts['block']:.1f}; the device's own "
-                f"buffers, as reported: {parts['device']:.1f} ms; {engine.rate} Hz",
+                f"buffers, as it tells: {parts['device']:.1f} ms; {engine.rate} Hz",
                 file=sys.stderr,
             )
         several = len(self._mixer.sources) > 1
@@ -269,7 +314,7 @@ class _Live:
             "compute": rest if rest > 2 * to_ms else 0.0,  # less is the rounding to whole frames
             "block": engine.burst * engine.block * to_ms,
             "round_trip": engine.round_trip * to_ms,
-            "device": 1000 * self._stream.device_latency,
+            "device": 1000 * self._stream.latency,
         }
 
     def _status(self) -> dict[str, str]:

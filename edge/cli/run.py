@@ -42,6 +42,7 @@ EXAMPLES = """\
   edge-run enhancer --live --list-devices
   edge-run htdemucs-mini --live --input song.mp3         keys mute and solo while it plays
   edge-run htdemucs-mini --live --latency 0.5
+  edge-run enhancer --live --loop-back                   measure the latency, with a cable from output to input
 """
 
 
@@ -108,6 +109,11 @@ def main(argv: list[str] | None = None) -> int:
     live.add_argument("--buffer", type=positive_float, metavar="MS", help="of the device (default: 2 blocks)")
     live.add_argument("--seconds", type=positive_float, metavar="S", help="stop after so long")
     live.add_argument("--record", type=Path, metavar="FOLDER", help="write input.wav and output.wav, aligned")
+    live.add_argument(
+        "--loop-back",
+        action="store_true",
+        help="where the output leads back to the input: measure the latency by clicks",
+    )
     live.add_argument("--bypass", action="store_true", help="start with the input as it is (key b)")
     live.add_argument("--mute", action="append", default=[], metavar="SOURCE", help="start with a source muted")
     args = parser.parse_intermixed_args(argv)
@@ -147,6 +153,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.live:
         _run_live(args, bundle, backend, threads)
         return 0
+    if args.loop_back:
+        raise InputError("--loop-back measures live devices: add --live")
     return _run_recordings(args, bundle, backend, threads)
 
 
@@ -158,6 +166,8 @@ def _run_live(args: argparse.Namespace, bundle: Bundle, backend: str, threads: i
         raise InputError("--engine native is for files and pipes; --live has its own worker")
     if args.inputs:
         raise InputError(f"with --live the input is a device or a file by --input: --live --input {args.inputs[0]}")
+    if args.loop_back and args.record:
+        raise InputError("--loop-back plays clicks and records nothing: leave --record out")
     if args.atten_limit is not None and bundle.manifest.task != "enhance":
         raise InputError("--atten-limit is for enhancers; a separator's stems are mixed by the listener")
     options = LiveOptions(
@@ -170,6 +180,7 @@ def _run_live(args: argparse.Namespace, bundle: Bundle, backend: str, threads: i
         buffer=args.buffer,
         seconds=args.seconds,
         record=args.record,
+        loop_back=args.loop_back,
         bypass=args.bypass,
         mute=tuple(args.mute),
         shaping=Shaping(args.band == "full", args.atten_limit),

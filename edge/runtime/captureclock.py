@@ -1,4 +1,4 @@
-"""How many frames a device lost where it reports an overflow, by the times at which it captured what it gives."""
+"""What the times of a device's callbacks tell: how many frames it lost, and how late it hears and plays."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class CaptureClock:
         self._base = self._owed = 0.0  # the offset before a loss; frames by which the losses before were too short
         self._settled_at: int | None = None
 
-    def lost(self, time: float, frames: int, overflow: bool, disturbed: bool = False) -> int:
+    def lost(self, time: float, frames: int, overflow: bool, anew: bool = False) -> int:
         """Take the next block of `frames`; how many are missing before it, 0 while nothing is reported.
 
         time: seconds, when its first frame was captured, by any clock that goes on with losses. overflow: the device
-        says that it lost something. disturbed: it says that something else went wrong, which may have lost something.
+        says that it lost something. anew: it was started anew, which may have lost something.
         """
         offset, lost = time * self._rate - self._position, 0
-        if (overflow or disturbed) and self._blocks:
+        if (overflow or anew) and self._blocks:
             if self._settled_at is None:
                 self._base = self._median() - self._owed
             self._settled_at = self._blocks + HISTORY
@@ -46,3 +46,31 @@ class CaptureClock:
 
     def _median(self) -> float:
         return float(np.median(self._offsets[: min(self._blocks, HISTORY)]))
+
+
+class Lateness:
+    """Of the latest callbacks of a stream, by the device's own times in seconds; 0 where it tells none."""
+
+    def __init__(self) -> None:
+        self._times = np.zeros((HISTORY, 3))
+        self._calls = 0
+
+    def add(self, captured: float, now: float, plays: float) -> None:
+        """Of a callback: when its first frame in was captured, when it came, when its first frame out is played."""
+        if captured > 0 and plays > 0:
+            self._times[self._calls % HISTORY] = captured, now, plays
+            self._calls += 1
+
+    @property
+    def of_input(self) -> float:
+        """Seconds from the microphone to the callback."""
+        return self._median(1, 0)
+
+    @property
+    def round_trip(self) -> float:
+        """Seconds that a frame would take from the microphone to the loudspeaker if it were played at once."""
+        return self._median(2, 0)
+
+    def _median(self, end: int, start: int) -> float:
+        times = self._times[: min(self._calls, HISTORY)]
+        return max(0.0, float(np.median(times[:, end] - times[:, start]))) if len(times) else 0.0

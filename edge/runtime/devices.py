@@ -6,19 +6,22 @@ import contextlib
 import ctypes
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from edge.errors import EdgeError, InputError
-from edge.runtime.captureclock import CaptureClock
+from edge.runtime.captureclock import CaptureClock, Lateness
 from edge.runtime.live import LiveEngine
+from edge.runtime.loopback import ClickPlayer
 from edge.runtime.soundserver import THROUGH, ServerDevice, route, server_devices, table
 
 STALLED_SECONDS = 2.0  # without a callback: the device has vanished
 LOOK_SECONDS = 0.25  # that one look counts for: where more have passed, this process itself did not run
+BACKLOG_SECONDS = 0.5  # no microphone is so late; a sound server that made the output wait kept what came meanwhile
+AWAKE_SECONDS = 3.0  # at most, until an output plays
 CLOSE_SECONDS = 2.0  # a lost device may never close
 REOPEN_SECONDS = 20.0
 _CALLS = 256  # looked at for bursts
@@ -107,7 +110,7 @@ class DeviceStream:
 
     def __init__(
         self,
-        engine: LiveEngine,
+        engine: LiveEngine | ClickPlayer,
         source: int | str | None,
         target: int | str | None,
         inputs: int,
@@ -122,21 +125,17 @@ class DeviceStream:
         self._looked_at = self._still = 0.0  # seconds without a callback
         self._call_times = np.zeros(_CALLS)
         self._first_call = 0  # since the stream was opened
-        self._clock = CaptureClock(1, 1)  # of the stream
+        self._clock, self._lateness = CaptureClock(1, 1), Lateness()  # of the stream
         self.lost = self._hangs = False
-        self.device_latency = 0.0  # seconds, in and out, as PortAudio reports it
+        self._fresh = 0.0  # seconds of what a device has captured, if it was just started
+        self._reported = 0.0  # seconds of latency, in and out, as PortAudio says before it runs
 
     def open(self) -> None:
         """Open and start; EdgeError where the devices refuse."""
         engine, (source, target) = self.engine, self._devices
-        self._clock = CaptureClock(engine.rate, engine.block)
-        options = {
-            "samplerate": engine.rate,
-            "blocksize": engine.block,
-            "dtype": "float32",
-            # two blocks: with more, PortAudio serves several blocks at a time, which the engine has to wait for
-            "latency": self._buffer or 2 * engine.block / engine.rate,
-        }
+        self._clock, self._lateness = CaptureClock(engine.rate, engine.block), Lateness()
+        options = self._options()
+        self._fresh = options["latency"] + 2 * engine.block / engine.rate
         try:
             if self._inputs:
                 self._stream = self._sound.Stream(
@@ -145,12 +144,12 @@ class DeviceStream:
                     callback=self._duplex,
                     **options,
                 )
-                self.device_latency = sum(self._stream.latency)
+                self._reported = sum(self._stream.latency)
             else:
                 self._stream = self._sound.OutputStream(
                     device=target, channels=engine.outputs, callback=self._playback, **options
                 )
-                self.device_latency = self._stream.latency
+                self._reported = self._stream.latency
             self._stream.start()
         except (self._sound.PortAudioError, ValueError) as error:
             self.close()
@@ -159,10 +158,76 @@ class DeviceStream:
         self._looked_at, self._still = time.monotonic(), 0.0
         self.lost = False
 
+    def _options(self) -> dict[str, Any]:
+        rate, block = self.engine.rate, self.engine.block
+        # two blocks: with more, PortAudio serves several blocks at a time, which the engine has to wait for
+        latency = self._buffer or 2 * block / rate
+        return {"samplerate": rate, "blocksize": block, "dtype": "float32", "latency": latency}
+
     @property
-    def heard(self) -> float | None:
-        """`time.perf_counter()` of the latest callback; None before the first."""
-        return float(self._call_times[(self._calls - 1) % _CALLS]) if self._calls else None
+    def heard(self) -> float:
+        """`time.perf_counter()` when the latest callback's first frame was captured; only after one."""
+        return float(self._call_times[(self._calls - 1) % _CALLS]) - self._lateness.of_input
+
+    @property
+    def latency(self) -> float:
+        """Seconds that the devices' buffers add to the engine's round trip, by the times that they tell."""
+        blocks = self.engine.burst * self.engine.block / self.engine.rate
+        return max(0.0, self.round_trip - blocks) or self._reported
+
+    @property
+    def round_trip(self) -> float:
+        """Seconds from the microphone to the loudspeaker of what is played at once, by the times that devices tell."""
+        return self._lateness.round_trip
+
+    @property
+    def backlog(self) -> float:
+        """Seconds of what was captured that wait to be read, where these are so many that only a new start helps."""
+        late = self._lateness.of_input
+        return late if late > BACKLOG_SECONDS + (self._buffer or 0) else 0.0
+
+    def ready(self) -> None:
+        """`settle`, and start again, once, where a sound server kept the microphone's past."""
+        self.settle()
+        if self.backlog:
+            try:
+                self.renew()
+            except EdgeError:
+                self.drop()
+
+    def renew(self, between: Callable[[], None] = lambda: None) -> None:
+        """Open the devices afresh, without what they kept; `between` is called while neither plays. EdgeError: `open`.
+
+        Unlike `reopen` it takes the devices for there.
+        """
+        with self._awake():
+            self.close()
+            between()
+            self.open()
+            self.settle()
+
+    @contextlib.contextmanager
+    def _awake(self) -> Iterator[None]:
+        """Keep the output busy with silence: a server's sink that rests may let the next stream wait two seconds."""
+        stream, calls = None, []
+
+        def silence(played, frames, when, status) -> None:
+            played.fill(0)
+            calls.append(frames)
+
+        with contextlib.suppress(self._sound.PortAudioError, ValueError):  # not every device opens twice
+            stream = self._sound.OutputStream(
+                device=self._devices[1], channels=self.engine.outputs, callback=silence, **self._options()
+            )
+            stream.start()
+            until = time.monotonic() + AWAKE_SECONDS
+            while sum(calls) < PAUSE_SECONDS * self.engine.rate and time.monotonic() < until:
+                time.sleep(0.05)
+        try:
+            yield
+        finally:
+            if stream is not None:
+                self._end(stream)
 
     def settle(self, most: float = 5.0) -> None:
         """Wait until callbacks came for a second without a pause, at most `most` seconds."""
@@ -202,9 +267,13 @@ class DeviceStream:
             with contextlib.suppress(self._sound.PortAudioError):
                 if self._stream.active and self._still < STALLED_SECONDS:
                     return True
-            self.close()
-            self.lost = True
+            self.drop()
         return False
+
+    def drop(self) -> None:
+        """Close the stream, which waits for `reopen`."""
+        self.close()
+        self.lost = True
 
     def reopen(self) -> bool:
         """Try to open the devices again, as the system has them now; the engine must be idle and restarted.
@@ -232,9 +301,10 @@ class DeviceStream:
     def close(self) -> None:
         """Stop at once; never waits long, whatever the device does."""
         stream, self._stream = self._stream, None
-        if stream is None:
-            return
+        if stream is not None:
+            self._end(stream)
 
+    def _end(self, stream: Any) -> None:
         def stop() -> None:
             with contextlib.suppress(self._sound.PortAudioError):
                 stream.abort(ignore_errors=True)
@@ -252,7 +322,10 @@ class DeviceStream:
         self._called(status)
         timed = when.inputBufferAdcTime > 0  # not every system tells it
         at = when.inputBufferAdcTime if timed else when.currentTime
-        lost = self._clock.lost(at, frames, status.input_overflow, bool(status) and timed)
+        # ALSA starts both ways anew after an underflow of the output; then nothing waits to be read
+        anew = bool(status) and timed and when.currentTime - at < self._fresh
+        self._lateness.add(when.inputBufferAdcTime, when.currentTime, when.outputBufferDacTime)
+        lost = self._clock.lost(at, frames, status.input_overflow, anew)
         if lost:
             self.engine.lose(lost)
         self.engine.callback(captured, played)
