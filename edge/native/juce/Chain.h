@@ -9,9 +9,9 @@ constexpr int kStems = 6;  // as many as the largest known separator has sources
 
 struct Setup {
   juce::String bundle;
-  double latency = 1;  // seconds, separators
-  double rate = 0;     // Hz; 0 before the host has told
-  int block = 0, channels = 0;
+  double latency = 1;   // seconds, separators
+  double rate = 48000;  // Hz
+  int block = 512, channels = 2;
   bool operator==(const Setup& other) const {
     return bundle == other.bundle && latency == other.latency && rate == other.rate && block == other.block &&
            channels == other.channels;

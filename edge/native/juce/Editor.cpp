@@ -14,6 +14,14 @@ void label(juce::Label& l, float size, juce::Colour colour, juce::Justification 
   l.setMinimumHorizontalScale(0.7f);
 }
 
+// After a parameter is attached, which brings a text of its own.
+void show_unit(juce::Slider& slider, const juce::String& unit, int decimals) {
+  slider.textFromValueFunction = [unit, decimals](double value) {
+    return (decimals ? juce::String(value, decimals) : juce::String(juce::roundToInt(value))) + unit;
+  };
+  slider.updateText();
+}
+
 }  // namespace
 
 void Meter::paint(juce::Graphics& g) {
@@ -29,8 +37,9 @@ Strip::Strip(juce::AudioProcessorValueTreeState& parameters, int stem)
       mute_attachment_(parameters, "mute" + juce::String(stem), mute_),
       solo_attachment_(parameters, "solo" + juce::String(stem), solo_) {
   label(name_, 15, kText, juce::Justification::centred);
-  gain_.setTextValueSuffix(" dB");
-  gain_.setNumDecimalPlacesToDisplay(1);
+  show_unit(gain_, " dB", 1);
+  gain_.setColour(juce::Slider::trackColourId, kLevel);
+  gain_.setColour(juce::Slider::thumbColourId, kText);
   mute_.setClickingTogglesState(true);
   solo_.setClickingTogglesState(true);
   mute_.setColour(juce::TextButton::buttonOnColourId, kWrong);
@@ -61,8 +70,10 @@ Editor::Editor(Processor& plugin)
   in_label_.setText("in", juce::dontSendNotification);
   out_label_.setText("out", juce::dontSendNotification);
   strength_label_.setText("strength", juce::dontSendNotification);
-  strength_.setTextValueSuffix(" %");
-  strength_.setNumDecimalPlacesToDisplay(0);
+  show_unit(strength_, " %", 0);
+  strength_.setColour(juce::Slider::rotarySliderFillColourId, kLevel);
+  strength_.setColour(juce::Slider::rotarySliderOutlineColourId, kPanel);
+  strength_.setColour(juce::Slider::thumbColourId, kText);
   int id = 1;
   for (const double seconds : kLatencies) latency_.addItem(juce::String(seconds) + " s latency", id++);
   latency_.onChange = [this] { plugin_.choose_latency(kLatencies[juce::jmax(0, latency_.getSelectedId() - 1)]); };
@@ -108,9 +119,11 @@ void Editor::tell(const Processor::Status& status) {
     about = "loading ...";
   else if (status.chain)
     about = status.chain->name() + ", latency " +
-            juce::String(1000 * status.chain->latency() / status.chain->setup().rate, 0) + " ms";
+            juce::String(juce::roundToInt(1000 * status.chain->latency() / status.chain->setup().rate)) + " ms";
   else if (status.problem.isNotEmpty())
     about = "the input goes through";
+  else if (status.bundle.isNotEmpty())
+    about = status.bundle + " waits for sound: no device is open";
   about_.setText(about, juce::dontSendNotification);
   about_.setTooltip(status.bundle);
   juce::String problem = status.problem;

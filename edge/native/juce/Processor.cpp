@@ -6,17 +6,22 @@ namespace {
 
 constexpr float kQuietest = -60;  // dB: the lower end of a gain, which is silence
 
+juce::AudioParameterFloatAttributes in_unit(const juce::String& unit) {
+  return juce::AudioParameterFloatAttributes().withLabel(unit).withStringFromValueFunction(
+      [](float value, int) { return juce::String(value, 1); });
+}
+
 juce::AudioProcessorValueTreeState::ParameterLayout layout() {
   juce::AudioProcessorValueTreeState::ParameterLayout all;
   const auto id = [](const juce::String& name, int stem) { return juce::ParameterID(name + juce::String(stem), 1); };
   all.add(std::make_unique<juce::AudioParameterFloat>(juce::ParameterID("strength", 1), "Strength",
                                                       juce::NormalisableRange<float>(0, 100), 100.0f,
-                                                      juce::AudioParameterFloatAttributes().withLabel("%")));
+                                                      in_unit("%")));
   for (int stem = 1; stem <= kStems; ++stem) {
     const juce::String name = "Stem " + juce::String(stem);
     all.add(std::make_unique<juce::AudioParameterFloat>(id("gain", stem), name + " gain",
                                                         juce::NormalisableRange<float>(kQuietest, 12), 0.0f,
-                                                        juce::AudioParameterFloatAttributes().withLabel("dB")));
+                                                        in_unit("dB")));
     all.add(std::make_unique<juce::AudioParameterBool>(id("mute", stem), name + " mute", false));
     all.add(std::make_unique<juce::AudioParameterBool>(id("solo", stem), name + " solo", false));
   }
@@ -69,24 +74,23 @@ void Processor::load_later() {
   });
 }
 
+Setup Processor::wanted() const {
+  const juce::ScopedLock lock(lock_);
+  Setup setup = wanted_;
+  if (setup.bundle.isEmpty()) setup.bundle = juce::SystemStats::getEnvironmentVariable("STEMEDGE_BUNDLE", {});
+  return setup;
+}
+
 // Makes the chain that is wanted, and until it is there the old one plays on. `again`: even if it is the present one.
 void Processor::load(bool again) {
   const juce::ScopedLock one(loading_);
-  Setup setup;
-  std::shared_ptr<Chain> fresh;
-  {
-    const juce::ScopedLock lock(lock_);
-    setup = wanted_;
-    fresh = chain_;
-  }
-  if (setup.rate <= 0) return;  // prepareToPlay comes
-  if (setup.bundle.isEmpty()) setup.bundle = juce::SystemStats::getEnvironmentVariable("STEMEDGE_BUNDLE", {});
-  juce::String problem;
-  if (!again && fresh && fresh->setup() == setup) {
+  const Setup setup = wanted();
+  if (const auto present = status().chain; present && present->setup() == setup && !again) {
     reset();
     return;
   }
-  fresh = nullptr;
+  std::shared_ptr<Chain> fresh;
+  juce::String problem;
   try {
     if (setup.bundle.isNotEmpty()) fresh = std::make_shared<Chain>(setup);
   } catch (const std::exception& error) {
@@ -107,7 +111,7 @@ void Processor::load(bool again) {
 Processor::Status Processor::status() const {
   const juce::ScopedLock lock(lock_);
   const juce::String failed = failed_ ? "the model failed: choose the bundle again" : "";
-  return {chain_ ? chain_->setup().bundle : wanted_.bundle, problem_.isEmpty() ? failed : problem_, wanted_.latency, chain_};
+  return {wanted().bundle, problem_.isEmpty() ? failed : problem_, wanted_.latency, chain_};
 }
 
 double Processor::getTailLengthSeconds() const {
@@ -120,6 +124,7 @@ void Processor::prepareToPlay(double rate, int block) {
     wanted_.rate = rate;
     wanted_.block = juce::jmax(1, block);
     wanted_.channels = getMainBusNumInputChannels();
+    prepared_ = true;
   }
   load(false);
 }
@@ -171,13 +176,15 @@ void Processor::setStateInformation(const void* data, int size) {
   if (!xml || !xml->hasTagName(parameters.state.getType())) return;
   const auto tree = juce::ValueTree::fromXml(*xml);
   parameters.replaceState(tree);
+  bool prepared;
   {
     const juce::ScopedLock lock(lock_);
     wanted_.bundle = tree.getProperty("bundle").toString();
     const double latency = tree.getProperty("latency", 1.0);
     wanted_.latency = std::isfinite(latency) && latency > 0 ? latency : 1.0;
+    prepared = prepared_;
   }
-  load(false);
+  if (prepared) load(false);  // else prepareToPlay comes
 }
 
 juce::AudioProcessor* JUCE_CALLTYPE createPluginFilter() { return new Processor(); }

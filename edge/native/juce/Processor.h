@@ -45,6 +45,7 @@ class Processor : public juce::AudioProcessor {
   void setStateInformation(const void* data, int size) override;
 
  private:
+  Setup wanted() const;
   void load(bool again);
   void load_later();
   void process(juce::AudioBuffer<float>& buffer, bool bypassed);
@@ -53,6 +54,7 @@ class Processor : public juce::AudioProcessor {
 
   mutable juce::CriticalSection lock_;  // never of the audio thread; held for moments
   Setup wanted_;                        // under lock_
+  bool prepared_ = false;               // under lock_; the host has told its rate
   juce::String problem_;                // under lock_
   juce::CriticalSection loading_;       // one load at a time; held for as long as it takes
   juce::SpinLock swap_;                 // the audio thread only tries
