@@ -83,6 +83,11 @@ def profile_onnx(path: str | Path, threads: int, seconds: float) -> Profile:
     return summarise(events)
 
 
+def kind_of(operator: str) -> str:
+    """The layer type of an operator of ONNX Runtime."""
+    return _KIND.get(operator, "other")
+
+
 def summarise(events: Iterable[dict[str, Any]]) -> Profile:
     """The profiler's events (its JSON) by layer type; the first run, which warms up, does not count."""
     events = list(events)
@@ -96,7 +101,7 @@ def summarise(events: Iterable[dict[str, Any]]) -> Profile:
     runs, total = len(starts) - 1, sum(seconds.values())
     kinds: dict[str, list[str]] = {}
     for operator in sorted(seconds, key=lambda name: -seconds[name]):
-        kinds.setdefault(_KIND.get(operator, "other"), []).append(operator)
+        kinds.setdefault(kind_of(operator), []).append(operator)
     entries = [
         Entry(
             kind,

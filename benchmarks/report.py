@@ -164,6 +164,7 @@ def text(content: Content) -> str:
     if memory := memory_rows(names, results):
         parts.append(columns(memory))
     parts += [profile_text(name, r) for name, r in zip(names, results, strict=True) if r.get("profile")]
+    parts += [graph_memory_text(name, r) for name, r in zip(names, results, strict=True) if r.get("graph_memory")]
     return "\n\n".join([*parts, "\n".join(notes(content)), "\n".join(verdicts(names, results))])
 
 
@@ -240,6 +241,36 @@ def profile_text(name: str, result: dict[str, Any]) -> str:
             ]
         )
     return columns(rows, left=(0, 4))
+
+
+def graph_memory_text(name: str, result: dict[str, Any]) -> str:
+    """Where the memory of one result goes: a sentence, and where the runtime tells them, the layer types."""
+    memory, process = result["graph_memory"], result.get("memory")
+
+    def mb(size: float) -> str:
+        return f"{size / 1e6:.{1 if size < 1e8 else 0}f} MB"
+
+    if result["backend"] == "executorch":
+        told = [
+            f"{mb(memory['rest_bytes'])} of weights in the program",
+            f"{mb(memory['reserved_bytes'])} planned for activations between its subgraphs",
+            "what XNNPACK packs and allocates inside them is told nowhere",
+        ]
+    else:
+        told = [
+            f"{mb(memory['rest_bytes'])} of the arena in use between runs",
+            f"{mb(memory['used_bytes'] or 0)} at most during one",
+            f"{mb(memory['reserved_bytes'])} set aside for it, resident as far as it was touched",
+        ]
+    if process:
+        graph = process["peak_bytes"] - process["before_bytes"]
+        told.append(f"the process holds {mb(process['before_bytes'])} before the graph, {mb(graph)} more at its peak")
+    lines = [f"memory of {name} {result['backend']} {result['threads']}:", *(f"  {line}" for line in told)]
+    if memory["entries"]:
+        rows = [["in use while it runs", "MB", "at its most in"]]
+        rows += [[e["kind"], number(e["bytes"], 1e-6, 2), e["layer"]] for e in memory["entries"]]
+        lines.append(columns(rows, left=(0, 2)))
+    return "\n".join(lines)
 
 
 def ratio_cells(ratio: dict[str, float] | None) -> list[str]:

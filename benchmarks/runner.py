@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from edge.benchmarks.profiling import Profile
 from edge.benchmarks.stats import Ratio
 from edge.bundle import open_bundle
 from edge.errors import EdgeError, InputError
+
+if TYPE_CHECKING:
+    from edge.benchmarks.memory_profile import GraphMemory
 
 MIN_ROUNDS, MAX_ROUNDS = 6, 60
 SLICE_SECONDS = 0.1  # the shortest share of a round; much shorter, and cold caches would be measured
@@ -80,6 +83,7 @@ class Result:
     floor: Floor | None = None
     memory: Memory | None = None
     profile: Profile | None = None
+    graph_memory: GraphMemory | None = None
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.benchmarks import compare, floor, page, profiling, report, runner, stats, svg, verdict
+from edge.benchmarks import compare, floor, memory_profile, page, profiling, report, runner, stats, svg, verdict
 from edge.benchmarks.floor import Peak
+from edge.bundle import open_bundle
 from edge.errors import InputError
 
 
@@ -123,6 +124,41 @@ def test_profile_by_layer_type():
     shares = [(e.kind, pytest.approx(e.share), e.calls) for e in found.entries]
     assert shares == [("convolution", 0.6, 2), ("elementwise", 0.2, 1), ("other", 0.2, 1)]
     assert found.entries[0].seconds == pytest.approx(60e-6)
+
+
+def test_memory_by_layer_type():
+    def node(name: str, operator: str, ts: int, in_use: int, delta: int) -> dict:
+        args = {"op_name": operator, "mem_bytes_in_use": str(in_use), "mem_in_use_delta": str(delta)}
+        args["mem_arena_held"] = "9000"
+        return {"cat": "Node", "name": f"{name}_kernel_time", "ts": ts, "dur": 1, "args": args}
+
+    events = [{"cat": "Session", "name": "model_run", "ts": ts, "dur": 90} for ts in (0, 100)]
+    events += [node("first", "Conv", 1, 8000, 7000)]  # while the arena still grows
+    events += [node("a", "Conv", 101, 1500, 500), node("b", "Mul", 102, 2500, 1000), node("c", "Conv", 103, 1700, -800)]
+    found = memory_profile.used(events)
+    assert (found.rest_bytes, found.used_bytes, found.reserved_bytes) == (1000, 2500, 9000)
+    assert [(e.kind, e.bytes, e.layer) for e in found.entries] == [
+        ("elementwise", 2500, "b"),
+        ("convolution", 1700, "c"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["enhancer", "htdemucs-mini"])
+def test_planned_memory_is_what_the_exporter_planned(name):
+    """Against ExecuTorch's own reader of programs, which a runtime does not have."""
+    program = pytest.importorskip("executorch.exir._serialize._program")
+    file = open_bundle(name).graph_path("executorch")
+    own = program.deserialize_pte_binary(file.read_bytes())
+    plans = getattr(own, "program", own).execution_plan
+    found = memory_profile.planned(file.read_bytes(), str(file))
+    assert found.reserved_bytes == sum(size for plan in plans for size in plan.non_const_buffer_sizes) > 0
+    assert 0.5 * file.stat().st_size < found.rest_bytes < file.stat().st_size
+
+
+@pytest.mark.parametrize("program", [b"", b"nothing of the kind", bytes(2000), b"\x08\xff\0\0ET12"])
+def test_what_is_no_program_is_refused(program):
+    with pytest.raises(InputError, match="no ExecuTorch program"):
+        memory_profile.planned(program, "model.pte")
 
 
 def test_compare_pairs_what_is_the_same_on_each_device(tmp_path):

@@ -75,6 +75,9 @@ def test_threads_baseline_and_profile(enhancer_path, separator_path):
         assert result["floor"] is None
         assert any("Mul" in entry["operators"] for entry in result["profile"]["entries"])
         assert sum(entry["share"] for entry in result["profile"]["entries"]) == pytest.approx(1)
+        memory = result["graph_memory"]
+        assert 0 < memory["rest_bytes"] <= memory["used_bytes"] <= memory["reserved_bytes"]
+        assert memory["entries"][0]["bytes"] == memory["used_bytes"]
 
 
 def test_table_names_every_case_and_the_machine(separator_path, enhancer_path):

@@ -18,7 +18,7 @@ EXAMPLES = """\
   edge-bench bundles/enhancer                               every backend that the bundle has
   edge-bench bundles/* --backend onnx --threads 1,2 --html report.html
   edge-bench before after --baseline before --seconds 30 --json report.json
-  edge-bench bundles/enhancer --profile                     where the time goes, by layer type
+  edge-bench bundles/enhancer --profile                     where time and memory go, by layer type
   edge-bench compare phone.json board.json                  devices side by side
 """
 COMPARE_EXAMPLES = """\
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         help="what the ratios are relative to; what is left out is as in the row (default: the first bundle)",
     )
     parser.add_argument("--no-floor", action="store_true", help="do not measure the machine's peak")
-    parser.add_argument("--profile", action="store_true", help="also say where the time goes, by layer type")
+    parser.add_argument("--profile", action="store_true", help="also say where time and memory go, by layer type")
     parser.add_argument(
         "--launches",
         type=positive_int,
@@ -160,12 +160,14 @@ def _cases(bundles: list[Path], backend: str | None, threads: list[int]) -> tupl
 
 def _profile(report: Report, seconds: float) -> None:
     """Fill in the profiles, each from a process of its own; say of runtimes that give no times what can be said."""
+    from edge.benchmarks.memory_profile import serve_memory
     from edge.benchmarks.profiling import serve_profile
     from edge.benchmarks.runner import run_alone
     from edge.bundle import open_bundle
 
     silent: dict[tuple[str, str], None] = {}
     for result in report.results:
+        result.graph_memory = run_alone(serve_memory, (result.bundle, result.backend, result.threads), 1.0)
         if BACKENDS[result.backend].profiled:
             result.profile = run_alone(serve_profile, (result.bundle, result.threads), min(seconds, 5.0))
         else:

@@ -1,0 +1,152 @@
+"""Where a graph's memory goes, from the runtimes' own figures: ONNX Runtime's profiler and ExecuTorch's programs."""
+
+from __future__ import annotations
+
+import json
+import struct
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from edge.backends import import_backend
+from edge.backends.onnx import Onnx
+from edge.benchmarks.profiling import kind_of
+from edge.bundle import open_bundle
+from edge.errors import InputError
+
+# Fields of ExecuTorch's schema/program.fbs, by their place in their table
+_PLANS, _SEGMENTS = 1, 4
+_BUFFER_SIZES, _SIZE = 8, 1  # of a plan, of a segment
+
+
+@dataclass(frozen=True)
+class Live:
+    """The most that was in use while a layer of this type ran, in bytes, and the layer where it was."""
+
+    kind: str
+    bytes: int
+    layer: str
+
+
+@dataclass(frozen=True)
+class GraphMemory:
+    """What the graph takes, in bytes, as `source` tells.
+
+    rest_bytes: in use between runs, of ONNX Runtime's arena; weights in an ExecuTorch program. reserved_bytes: of the
+    arena, or planned by the exporter. used_bytes: the most in use at once, None where nothing tells. entries: the
+    largest first.
+    """
+
+    source: str
+    rest_bytes: int
+    reserved_bytes: int
+    used_bytes: int | None
+    entries: list[Live]
+
+
+def serve_memory(connection: Connection, path: str, backend: str, threads: int) -> None:
+    """As `worker.serve`: any request gives the GraphMemory of a bundle's graph."""
+    from edge.benchmarks.worker import answer_requests
+
+    def prepare() -> tuple[dict[str, Any], Callable[[float], GraphMemory]]:
+        return {}, lambda seconds: graph_memory(path, backend, threads)
+
+    answer_requests(connection, prepare)
+
+
+def graph_memory(path: str | Path, backend: str, threads: int = 1) -> GraphMemory:
+    """Of the graph of a bundle for `backend`; InputError for a program that cannot be read."""
+    bundle = open_bundle(Path(path))
+    file = bundle.graph_path(backend)
+    return planned(file.read_bytes(), str(file)) if backend == "executorch" else _onnx(bundle, threads)
+
+
+def _onnx(bundle: Any, threads: int) -> GraphMemory:
+    import_backend("onnx")
+    from edge.benchmarks.worker import Hops
+
+    with tempfile.TemporaryDirectory() as folder:
+        long = bundle.manifest.segment is not None
+        graph = Onnx(str(bundle.graph_path("onnx")), threads, str(Path(folder) / "profile"), long)
+        Hops(bundle.manifest, graph.run).run(3)
+        return used(json.loads(Path(graph.session.end_profiling()).read_text()))
+
+
+def used(events: Iterable[dict[str, Any]]) -> GraphMemory:
+    """Of the profiler's events (its JSON): the last run, when all is as it stays."""
+    events = list(events)
+    last = max(e["ts"] for e in events if e.get("cat") == "Session" and e["name"] == "model_run")
+    live: dict[str, Live] = {}
+    held = most = 0
+    rest: int | None = None
+    for event in events:
+        if event.get("cat") != "Node" or not event["name"].endswith("_kernel_time") or event["ts"] < last:
+            continue
+        args, layer = event["args"], event["name"].removesuffix("_kernel_time")
+        # the counter is read after the layer, when its inputs still live
+        in_use = int(args.get("mem_bytes_in_use", 0))
+        if rest is None:
+            rest = in_use - int(args.get("mem_in_use_delta", 0))
+        most, held = max(most, in_use), max(held, int(args.get("mem_arena_held", 0)))
+        kind = kind_of(args["op_name"])
+        if in_use and (kind not in live or in_use > live[kind].bytes):
+            live[kind] = Live(kind, in_use, layer)
+    entries = sorted(live.values(), key=lambda entry: -entry.bytes)
+    return GraphMemory("onnxruntime profiler", rest or 0, held, most or None, entries)
+
+
+def planned(program: bytes, name: str) -> GraphMemory:
+    """Of an ExecuTorch program (.pte): its weights, and the buffers that the exporter planned for its activations.
+
+    What XNNPACK allocates by itself inside its subgraphs, and its packed copies of the weights, stand nowhere in it.
+    """
+    try:
+        if program[4:6] != b"ET":  # and two digits
+            raise ValueError("another identifier")
+        root = _Table(program, *struct.unpack_from("<I", program))
+        buffers = sum(size for plan in root.tables(_PLANS) for size in plan.longs(_BUFFER_SIZES))
+        segments = sum(segment.long(_SIZE) for segment in root.tables(_SEGMENTS))
+    except (ValueError, struct.error) as error:
+        raise InputError(f"{name} is no ExecuTorch program, or a damaged one") from error
+    return GraphMemory("executorch program", segments, buffers, None, [])
+
+
+class _Table:
+    """A table of a FlatBuffer at `position`; its fields by their place in the schema, empty where left out."""
+
+    def __init__(self, content: bytes, position: int):
+        self._content, self._position = content, position
+
+    def tables(self, field: int) -> list[_Table]:
+        start, count = self._vector(field)
+        return [_Table(self._content, at + self._read("<I", at)) for at in range(start, start + 4 * count, 4)]
+
+    def longs(self, field: int) -> list[int]:
+        start, count = self._vector(field)
+        return [self._read("<q", at) for at in range(start, start + 8 * count, 8)]
+
+    def long(self, field: int) -> int:
+        at = self._at(field)
+        return self._read("<Q", at) if at else 0
+
+    def _vector(self, field: int) -> tuple[int, int]:
+        """Where its elements start, and how many there are."""
+        at = self._at(field)
+        if not at:
+            return 0, 0
+        at += self._read("<I", at)
+        return at + 4, self._read("<I", at)
+
+    def _at(self, field: int) -> int:
+        own = self._position - self._read("<i", self._position)
+        entry = 4 + 2 * field
+        offset = self._read("<H", own + entry) if entry < self._read("<H", own) else 0
+        return self._position + offset if offset else 0
+
+    def _read(self, form: str, at: int) -> int:
+        if at < 0:
+            raise ValueError("a place before the beginning")
+        return struct.unpack_from(form, self._content, at)[0]
