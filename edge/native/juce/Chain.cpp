@@ -2,7 +2,7 @@
 
 namespace {
 
-constexpr double kGainSeconds = 0.02;      // from one gain to another, as of the attenuation limit
+constexpr double kGainSeconds = 0.02;     // from one gain to another, as of the attenuation limit
 constexpr double kShortestLatency = 0.1;  // seconds, of a separator's stream
 
 stemedge_options options_for(const stemedge::Model& model, const Setup& setup) {
@@ -52,7 +52,8 @@ bool Chain::process(juce::AudioBuffer<float>& buffer, const Controls& controls) 
   }
   begun_ = true;
   bool fine = true;
-  for (int start = 0; start < buffer.getNumSamples(); start += setup_.block) {  // a host may bring more than it announced
+  // A host may bring more than it announced.
+  for (int start = 0; start < buffer.getNumSamples(); start += setup_.block) {
     const int count = juce::jmin(setup_.block, buffer.getNumSamples() - start);
     juce::AudioBuffer<float> part(buffer.getArrayOfWritePointers(), buffer.getNumChannels(), start, count);
     fine = process_part(part, controls) && fine;
@@ -98,7 +99,7 @@ void Chain::mix(juce::AudioBuffer<float>& buffer) noexcept {
 // The input goes into the ring, and what is `latency` old into `delayed_`.
 void Chain::delay(const juce::AudioBuffer<float>& buffer) noexcept {
   const int length = ring_.getNumSamples(), count = buffer.getNumSamples();
-  const auto in_two = [length](int start, int samples, auto&& copy) {  // copy(from in the ring, from in the block, samples)
+  const auto in_two = [length](int start, int samples, auto&& copy) {  // copy(place in the ring, in the block, samples)
     const int first = juce::jmin(samples, length - start);
     copy(start, 0, first);
     if (samples > first) copy(0, first, samples - first);

@@ -5,9 +5,11 @@ namespace {
 const juce::Colour kPanel(0xff2b313b), kText(0xffe6e9ee), kQuiet(0xff8e97a6), kLevel(0xff4fb286),
     kHot(0xffe0a43a), kWrong(0xffe8695b);
 constexpr double kLatencies[] = {0.2, 0.5, 1, 2, 4};
+constexpr juce::uint32 kLateShown = 10000;  // ms after the last late block
 constexpr int kMargin = 12, kRow = 28, kMeter = 14;
 
-void label(juce::Label& l, float size, juce::Colour colour, juce::Justification place = juce::Justification::centredLeft) {
+void label(juce::Label& l, float size, juce::Colour colour,
+           juce::Justification place = juce::Justification::centredLeft) {
   l.setFont(juce::Font(size));
   l.setColour(juce::Label::textColourId, colour);
   l.setJustificationType(place);
@@ -27,9 +29,10 @@ void show_unit(juce::Slider& slider, const juce::String& unit, int decimals) {
 void Meter::paint(juce::Graphics& g) {
   g.fillAll(kPanel);
   const float db = juce::jlimit(-60.0f, 6.0f, juce::Decibels::gainToDecibels(level_, -60.0f));
-  const float height = static_cast<float>(getHeight()) * (db + 60) / 66;
+  const auto width = static_cast<float>(getWidth()), whole = static_cast<float>(getHeight());
+  const float height = whole * (db + 60) / 66;
   g.setColour(db > -1 ? kWrong : db > -9 ? kHot : kLevel);
-  g.fillRect(juce::Rectangle<float>(0, static_cast<float>(getHeight()) - height, static_cast<float>(getWidth()), height));
+  g.fillRect(juce::Rectangle<float>(0, whole - height, width, height));
 }
 
 Strip::Strip(juce::AudioProcessorValueTreeState& parameters, int stem)
@@ -79,7 +82,8 @@ Editor::Editor(Processor& plugin)
   latency_.onChange = [this] { plugin_.choose_latency(kLatencies[juce::jmax(0, latency_.getSelectedId() - 1)]); };
   choose_.onClick = [this] { choose(); };
   for (juce::Component* part : std::initializer_list<juce::Component*>{
-           &title_, &choose_, &latency_, &about_, &problem_, &in_, &out_, &in_label_, &out_label_, &strength_, &strength_label_})
+           &title_, &choose_, &latency_, &about_, &problem_, &in_, &out_, &in_label_, &out_label_, &strength_,
+           &strength_label_})
     addAndMakeVisible(part);
   for (int stem = 1; stem <= kStems; ++stem)
     addChildComponent(strips_.add(new Strip(plugin.parameters, stem)));
@@ -92,7 +96,8 @@ Editor::Editor(Processor& plugin)
 
 void Editor::choose() {
   const juce::File present(plugin_.status().bundle);
-  chooser_ = std::make_unique<juce::FileChooser>("A bundle: its manifest.json, or a .edge file", present, "manifest.json;*.edge");
+  chooser_ = std::make_unique<juce::FileChooser>("A bundle: its manifest.json, or a .edge file", present,
+                                                 "manifest.json;*.edge");
   chooser_->launchAsync(juce::FileBrowserComponent::openMode | juce::FileBrowserComponent::canSelectFiles,
                         [this](const juce::FileChooser& chosen) {
                           if (chosen.getResult() != juce::File()) plugin_.choose(chosen.getResult().getFullPathName());
@@ -129,8 +134,10 @@ void Editor::tell(const Processor::Status& status) {
   juce::String problem = status.problem;
   if (problem.isEmpty() && status.chain) {
     const stemedge_counters counters = status.chain->counters();
-    if (counters.late_blocks > 0)
-      problem = "late " + juce::String(counters.late_blocks) + " times, the input was heard: this machine is too slow or busy";
+    if (counters.late_blocks != late_blocks_) late_at_ = juce::Time::getMillisecondCounter();
+    late_blocks_ = counters.late_blocks;
+    if (late_blocks_ > 0 && juce::Time::getMillisecondCounter() - late_at_ < kLateShown)
+      problem = "late " + juce::String(late_blocks_) + " times, the input was heard: this machine is too slow or busy";
     else if (counters.bad_outputs > 0)
       problem = juce::String(counters.bad_outputs) + " results were no audio and are silent";
     else if (counters.bad_inputs > 0)
@@ -171,7 +178,8 @@ void Editor::resized() {
   area.reduce(kMargin, 0);
   auto centre = area;
   strength_label_.setBounds(centre.removeFromBottom(kRow));
-  strength_.setBounds(centre.withSizeKeepingCentre(juce::jmin(180, centre.getWidth()), juce::jmin(180, centre.getHeight())));
+  const int knob = juce::jmin(180, centre.getWidth(), centre.getHeight());
+  strength_.setBounds(centre.withSizeKeepingCentre(knob, knob));
   int visible = 0;
   for (const auto* strip : strips_) visible += strip->isVisible();
   const int width = visible ? juce::jmin(140, area.getWidth() / visible) : 0;

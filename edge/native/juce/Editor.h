@@ -49,6 +49,8 @@ class Editor : public juce::AudioProcessorEditor, public juce::FileDragAndDropTa
   void show_strips(Chain* chain);
 
   Processor& plugin_;
+  juce::uint64 late_blocks_ = 0;
+  juce::uint32 late_at_ = 0;  // ms
   juce::TextButton choose_{"Bundle..."};
   juce::ComboBox latency_;
   juce::Label title_, about_, problem_, in_label_, out_label_, strength_label_;

@@ -54,7 +54,8 @@ void Processor::choose(const juce::String& bundle) {
   {
     const juce::ScopedLock lock(lock_);
     // A folder cannot be picked where files can: its manifest stands for it.
-    wanted_.bundle = bundle.endsWith("/manifest.json") ? juce::File(bundle).getParentDirectory().getFullPathName() : bundle;
+    const bool manifest = bundle.endsWith("/manifest.json");
+    wanted_.bundle = manifest ? juce::File(bundle).getParentDirectory().getFullPathName() : bundle;
   }
   load_later();
 }

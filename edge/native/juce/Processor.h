@@ -6,6 +6,7 @@
 class Processor : public juce::AudioProcessor {
  public:
   Processor();
+  ~Processor() override { loader_.removeAllJobs(false, -1); }  // the pool's own end kills what still loads
 
   // The bundle folder, its manifest.json or a .edge file. Loads in a thread of its own; `status` tells how it went.
   void choose(const juce::String& bundle);

@@ -83,9 +83,10 @@ class Host {
     if (!plugin_) fail("no such plug-in (LV2_PATH?)");
     lilv_node_free(uri);
     const int32_t longest = kLongest;
-    const LV2_Options_Option options[] = {{LV2_OPTIONS_INSTANCE, 0, urid_of(LV2_BUF_SIZE__maxBlockLength), sizeof longest,
-                                           urid_of(LV2_ATOM__Int), &longest},
-                                          {LV2_OPTIONS_INSTANCE, 0, 0, 0, 0, nullptr}};
+    const LV2_Options_Option options[] = {
+        {LV2_OPTIONS_INSTANCE, 0, urid_of(LV2_BUF_SIZE__maxBlockLength), sizeof longest, urid_of(LV2_ATOM__Int),
+         &longest},
+        {LV2_OPTIONS_INSTANCE, 0, 0, 0, 0, nullptr}};
     const LV2_Feature map_feature{LV2_URID__map, &map}, unmap_feature{LV2_URID__unmap, &unmap},
         bounded{LV2_BUF_SIZE__boundedBlockLength, nullptr},
         option_feature{LV2_OPTIONS__options, const_cast<LV2_Options_Option*>(options)};
@@ -118,8 +119,9 @@ class Host {
   }
 
   void save(const std::string& file) {
-    LilvState* state = lilv_state_new_from_instance(plugin_, instance_, &map, nullptr, nullptr, nullptr, nullptr, nullptr,
-                                                    nullptr, LV2_STATE_IS_POD | LV2_STATE_IS_PORTABLE, nullptr);
+    const uint32_t flags = LV2_STATE_IS_POD | LV2_STATE_IS_PORTABLE;
+    LilvState* state = lilv_state_new_from_instance(plugin_, instance_, &map, nullptr, nullptr, nullptr, nullptr,
+                                                    nullptr, nullptr, flags, nullptr);
     char* text = state ? lilv_state_to_string(world_, &map, &unmap, state, kStateUri, nullptr) : nullptr;
     if (!text || !(std::ofstream(file) << text)) fail("the state cannot be saved");
     lilv_free(text);
