@@ -204,7 +204,7 @@ class Vanishing:
 
     def __init__(self, engine: LiveEngine, vanishes_at: int):
         self._engine, self._vanishes_at = engine, vanishes_at
-        self.heard: list[np.ndarray] = []
+        self.sounded: list[np.ndarray] = []
 
     def open(self) -> None:
         self.lost = False
@@ -217,7 +217,7 @@ class Vanishing:
                 return False
             out = np.empty((BLOCK, 1), np.float32)
             self._engine.callback(None, out)
-            self.heard.append(out[:, 0])
+            self.sounded.append(out[:, 0])
         return True
 
     def reopen(self) -> bool:
@@ -242,5 +242,55 @@ def test_the_recording_of_a_file_goes_on_where_it_was_when_its_device_comes_back
     for name in ("in.wav", "out.wav"):  # not a sample too many, none too few, none twice
         recorded, _ = soundfile.read(tmp_path / name, dtype="float32")
         np.testing.assert_array_equal(recorded, spoken[:, 0], name)
-    heard = np.concatenate(device.heard)
+    heard = np.concatenate(device.sounded)
     np.testing.assert_array_equal(heard[np.flatnonzero(heard)[0] :][: len(spoken)], spoken[:, 0])
+
+
+class Held(Vanishing):
+    """A microphone whose sound comes 2 s late after some blocks, as a sound server kept it; a new start helps."""
+
+    def __init__(self, engine: LiveEngine, held_at: int, gap: int, end: int):
+        super().__init__(engine, -1)
+        self._held_at, self._gap, self._end = held_at, gap, end
+        self._frame = 0  # of what is spoken
+        self.renewed = 0
+
+    def ready(self) -> None:
+        """At once."""
+
+    def burst(self) -> int:
+        return 1
+
+    def poll(self) -> bool:
+        for _ in range(2):
+            if self._frame < self._end and not (self.backlog and not self.renewed):
+                block = np.arange(self._frame + 1, self._frame + BLOCK + 1, dtype=np.float32)[:, None] / 2**20
+                self._engine.callback(block, np.empty((BLOCK, 1), np.float32))
+                self._frame += BLOCK
+            if self._frame == self._held_at and not self.renewed:
+                self.backlog = 2.0
+        return True
+
+    @property
+    def heard(self) -> float:
+        return 1000 + self._frame / RATE
+
+    def renew(self, between) -> None:
+        between()
+        self._frame += self._gap
+        self.backlog, self.renewed = 0.0, self.renewed + 1
+
+
+def test_the_recording_keeps_its_time_where_a_late_microphone_is_started_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("edge.cli.live.RESTART_SECONDS", 0.0)
+    engine = LiveEngine(Echo(), RATE, BLOCK)
+    recorder = Recorder(engine, tmp_path / "in.wav", tmp_path / "out.wav")
+    device = Held(engine, held_at=20 * BLOCK, gap=3000, end=3000 + 40 * BLOCK)
+    _Live(engine, device, Mixer([""]), recorder, None).run(2.5)
+    assert device.renewed == engine.counts.reconnects == 1
+    assert "heard 2.0 s late" in capsys.readouterr().err
+    captured, played = (soundfile.read(tmp_path / name, dtype="float32")[0] for name in ("in.wav", "out.wav"))
+    assert len(captured) == 3000 + 40 * BLOCK and not places(captured).any()
+    assert not captured[20 * BLOCK :][:3000].any()
+    sound = np.flatnonzero(played)
+    np.testing.assert_array_equal(played[sound], captured[sound])
