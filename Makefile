@@ -121,6 +121,7 @@ native-plugin:
 	cmake -S edge/native/juce -B build/plugin $(if $(ORT_INCLUDE),-DONNXRUNTIME_INCLUDE=$(ORT_INCLUDE)) $(NATIVE)
 	cmake --build build/plugin
 
+# VST3 too where Pedalboard, another host, is installed.
 native-plugin-test: $(INSTALLED) native-plugin
 	$(BIN)/pytest -m "" tests/test_native_plugin.py
 

@@ -16,7 +16,7 @@ import torch_pruning as tp
 from torch import Tensor, nn
 
 from edge.compression.allocate import Allocation, Candidate, Use, allocate
-from edge.compression.architectures import pruning_of
+from edge.compression.architectures import Pruning, pruning_of
 from edge.compression.groups import Branch, ChannelGroup, width_step
 from edge.compression.importance import mean_squares
 from edge.compression.workload import WEIGHTED, workload
@@ -35,16 +35,17 @@ class PruneResult:
 
 
 def check_ratio(ratio: float) -> None:
-    """Raises InputError where `ratio` is no share of channels that can be removed."""
+    """Raises InputError where no network can be pruned by `ratio`."""
     if not 0 <= ratio <= MAX_RATIO:
         raise InputError(f"the prune ratio must lie between 0 and {MAX_RATIO}, not {ratio}")
 
 
 def prune(model: nn.Module, ratio: float, clips: Sequence[Tensor] | None = None) -> PruneResult:
-    """Thin a network to what uniformly removing `ratio` of all channels would leave; a copy is returned.
+    """Thin a network to what thinning every width alike would leave; a copy is returned.
 
-    Products and weights then fall by about 1 - (1 - ratio)^2, activations by `ratio`; what is left is distributed so
-    that as much of the output as possible is kept. No group falls below half of its uniform share.
+    To 1 - ratio of every width, for a separator: products and weights then fall by about 1 - (1 - ratio)^2. For an
+    enhancer to the root of that, so that products and weights fall by `ratio`. What is left is distributed so that as
+    much of the output as possible is kept. No group falls below half of its uniform share.
 
     ratio: in [0, 0.9]. clips: inputs for the model's forward, to judge the channels by (default: shipped recordings).
     Raises InputError for another ratio.
@@ -58,13 +59,14 @@ def prune(model: nn.Module, ratio: float, clips: Sequence[Tensor] | None = None)
     widths = {}
     if ratio:
         with torch.inference_mode(False), torch.enable_grad():  # dependencies are read off the autograd graph
-            widths = _prune(model, ratio, clips or pruning_of(model).clips(model))
+            recipe = pruning_of(model)
+            widths = _prune(model, recipe, recipe.width(ratio), clips or recipe.clips(model))
     model.zero_grad()
     return PruneResult(model.eval(), widths)
 
 
-def _prune(model: nn.Module, ratio: float, clips: Sequence[Tensor]) -> dict[str, tuple[int, int]]:
-    recipe = pruning_of(model)
+def _prune(model: nn.Module, recipe: Pruning, width: float, clips: Sequence[Tensor]) -> dict[str, tuple[int, int]]:
+    """Thin `model` in place; width: the share of every width whose work and weights are to be left."""
     groups, branches = recipe.groups(model), recipe.branches(model)
     graph = tp.DependencyGraph()
     graph.build_dependency(model, **recipe.trace(model))
@@ -80,11 +82,11 @@ def _prune(model: nn.Module, ratio: float, clips: Sequence[Tensor]) -> dict[str,
     energy = mean_squares(model, recipe.output, clips, scores)
     names = {module: name for name, module in model.named_modules()}
     thinned = [
-        _group_candidate(graph, group, parts, score, ratio, names)
+        _group_candidate(graph, group, parts, score, width, names)
         for group, parts, score in zip(groups, coupled, energy[: len(groups)], strict=True)
     ]
-    removable = _branch_candidates(branches, energy[len(groups) :], ratio, names)
-    allocation = allocate(thinned + removable, workload(model), 1 - ratio)
+    removable = _branch_candidates(branches, energy[len(groups) :], width, names)
+    allocation = allocate(thinned + removable, workload(model), width)
     widths = {}
     for group, candidate in zip(groups, thinned, strict=True):
         widths[group.name] = _remove(graph, group, candidate, allocation)
@@ -110,7 +112,7 @@ def _coupled(graph: tp.DependencyGraph, group: ChannelGroup, channels: list[int]
 
 
 def _group_candidate(
-    graph: tp.DependencyGraph, group: ChannelGroup, parts: Any, energy: Tensor, ratio: float, names: dict
+    graph: tp.DependencyGraph, group: ChannelGroup, parts: Any, energy: Tensor, kept: float, names: dict
 ) -> Candidate:
     per_head = energy.reshape(group.heads, -1)
     heads, width = per_head.shape
@@ -134,16 +136,16 @@ def _group_candidate(
             pruner = graph.get_pruner_of_module(layer)
             whole = pruner.get_out_channels(layer) if side == "out" else pruner.get_in_channels(layer)
             uses.append(Use(names[layer], side, len(indices) / whole))
-    floor = max(1, math.floor(len(blocks) * (1 - ratio) / 2))
+    floor = max(1, math.floor(len(blocks) * kept / 2))
     return Candidate(group.name, blocks, torch.stack([energy[block].sum() for block in blocks]), floor, uses)
 
 
 def _branch_candidates(
-    branches: Sequence[Branch], energy: Sequence[Tensor], ratio: float, names: dict
+    branches: Sequence[Branch], energy: Sequence[Tensor], kept: float, names: dict
 ) -> list[Candidate]:
-    """At most the share `ratio` of all branches may leave: those that carry most stay in any case."""
+    """At least the share `kept` of all branches stays: those that carry most stay in any case."""
     order = sorted(range(len(branches)), key=lambda i: float(energy[i]), reverse=True)
-    safe = set(order[: math.ceil(len(branches) * (1 - ratio))])
+    safe = set(order[: math.ceil(len(branches) * kept)])
     found = []
     for i, (branch, value) in enumerate(zip(branches, energy, strict=True)):
         layers = [names[m] for m in branch.module.modules() if isinstance(m, (nn.Conv1d, nn.Linear))]

@@ -321,7 +321,13 @@ class LoweredEnhancer(nn.Module):
         self.pool = _linear(*_folded(pool.flatten(1), model.pool_norm))
         spread_bias = model.spread.bias if rows else model.spread.bias.t()
         self.spread = _linear(spread.flatten(0, 1), spread_bias.flatten())
-        self.from_bands, self.fuse = _linear_norm(model.from_bands, rows), _linear_norm(model.fuse, rows)
+        # nothing bends between `from_bands` and `fuse`, and `up` works on bands alone: one layer on few bands in place
+        # of two on many
+        weight, bias = _folded(model.fuse.linear.weight, model.fuse.norm)
+        of_bands, offset = _folded(model.from_bands.linear.weight, model.from_bands.norm)
+        by_bands, by_dense = weight.split([len(of_bands), weight.shape[1] - len(of_bands)], dim=1)
+        self.fuse_bands = _pointwise(by_bands @ of_bands, torch.zeros_like(bias), rows)
+        self.fuse_dense = _pointwise(by_dense, bias + by_bands @ offset.double(), rows)
         self.decoder = _conv_norm(model.decoder, rows)
         self.mask = _along(model.mask.weight[:, :, 0], model.mask.bias, rows, reach=model.mask.padding[1])
         self.synthesis = _Synthesis(model, rows)
@@ -388,8 +394,8 @@ class LoweredEnhancer(nn.Module):
             if n == 0:
                 latent, key, value = self.tat(F.relu(self.pool(r.reshape(1, -1))), key, value)
                 r = r + self.spread(latent).reshape(r.shape)
-        x = self.from_bands(self.up(r))
-        x = F.relu(self.decoder(F.relu(self.fuse(torch.cat([x, dense], 1)))))
+        x = F.relu(self.up(self.fuse_bands(r)) + self.fuse_dense(dense))
+        x = F.relu(self.decoder(x))
 
         mr, mi = self._mask(x)
         frame = self.synthesis(real * mr - imag * mi, real * mi + imag * mr)

@@ -15,6 +15,10 @@ def _no_branches(network: nn.Module) -> list[Branch]:
     return []
 
 
+def _same_share(ratio: float) -> float:
+    return 1 - ratio
+
+
 def _nothing(network: nn.Module) -> None:
     return None
 
@@ -25,7 +29,8 @@ class Pruning:
 
     groups: its sets of coupled channels. trace: keyword arguments of `torch_pruning.DependencyGraph.build_dependency`.
     clips: real audio for its forward, to judge the channels by; never what quality is measured on. output: of the
-    forward, for a clip. branches: residual branches that can leave. settle: called on the thinned network, for
+    forward, for a clip. branches: residual branches that can leave. width: what is left, as the share of every width
+    that would leave as much (`allocate`), by ratio. settle: called on the thinned network, for
     attributes that follow from widths.
     """
 
@@ -35,3 +40,4 @@ class Pruning:
     output: Callable[[Any, Tensor], Tensor]
     branches: Callable[[Any], Sequence[Branch]] = _no_branches
     settle: Callable[[Any], None] = _nothing
+    width: Callable[[float], float] = _same_share

@@ -7,7 +7,7 @@ ARM64 = Processor(
     {
         ("onnx", "linear"): BreakEven(24, 40_000),
         ("onnx", "conv"): BreakEven(24, 40_000),
-        ("executorch", "linear"): BreakEven(0, 20_000),
+        ("executorch", "linear"): BreakEven(16, 20_000),
         ("executorch", "conv"): ALWAYS,
         ("executorch", "conv_transpose"): ALWAYS,
     },

@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         metavar="MODEL",
         help="enhancer, htdemucs-mini (shipped; default: both), htdemucs, htdemucs_ft, htdemucs_6s",
     )
-    parser.add_argument("--prune", type=float, default=0.0, metavar="RATIO", help="share of channels, 0 to 0.9")
+    parser.add_argument("--prune", type=float, default=0.0, metavar="RATIO", help="how much to remove, 0 to 0.9")
     parser.add_argument("--target-mb", type=positive_float, metavar="MB", help="search the ratio: largest graph file")
     parser.add_argument("--target-rtf", type=positive_float, metavar="RTF", help="search the ratio: measured here")
     parser.add_argument(
