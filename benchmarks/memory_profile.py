@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from edge.backends import import_backend
-from edge.backends.onnx import Onnx
+from edge.backends.executorch import EXECUTORCH
+from edge.backends.onnx import ONNX, Onnx
 from edge.benchmarks.profiling import kind_of
 from edge.bundle import open_bundle
 from edge.errors import InputError
@@ -51,28 +52,36 @@ def serve_memory(connection: Connection, path: str, backend: str, threads: int) 
     """As `worker.serve`: any request gives the GraphMemory of a bundle's graph."""
     from edge.benchmarks.worker import answer_requests
 
-    def prepare() -> tuple[dict[str, Any], Callable[[float], GraphMemory]]:
+    def prepare() -> tuple[dict[str, Any], Callable[[float], GraphMemory | None]]:
         return {}, lambda seconds: graph_memory(path, backend, threads)
 
     answer_requests(connection, prepare)
 
 
-def graph_memory(path: str | Path, backend: str, threads: int = 1) -> GraphMemory:
-    """Of the graph of a bundle for `backend`; InputError for a program that cannot be read."""
-    bundle = open_bundle(Path(path))
-    file = bundle.graph_path(backend)
-    return planned(file.read_bytes(), str(file)) if backend == "executorch" else _onnx(bundle, threads)
+def graph_memory(path: str | Path, backend: str, threads: int = 1) -> GraphMemory | None:
+    """Of the graph of a bundle for `backend`, None where that tells nothing; InputError for a program that cannot be
+    read."""
+    read = _READ.get(backend)
+    return read(open_bundle(Path(path)), threads) if read else None
+
+
+def _executorch(bundle: Any, threads: int) -> GraphMemory:
+    file = bundle.graph_path(EXECUTORCH.name)
+    return planned(file.read_bytes(), str(file))
 
 
 def _onnx(bundle: Any, threads: int) -> GraphMemory:
-    import_backend("onnx")
+    import_backend(ONNX.name)
     from edge.benchmarks.worker import Hops
 
     with tempfile.TemporaryDirectory() as folder:
         long = bundle.manifest.segment is not None
-        graph = Onnx(str(bundle.graph_path("onnx")), threads, str(Path(folder) / "profile"), long)
+        graph = Onnx(str(bundle.graph_path(ONNX.name)), threads, str(Path(folder) / "profile"), long)
         Hops(bundle.manifest, graph.run).run(3)
         return used(json.loads(Path(graph.session.end_profiling()).read_text()))
+
+
+_READ: dict[str, Callable[[Any, int], GraphMemory]] = {ONNX.name: _onnx, EXECUTORCH.name: _executorch}
 
 
 def used(events: Iterable[dict[str, Any]]) -> GraphMemory:
@@ -95,7 +104,7 @@ def used(events: Iterable[dict[str, Any]]) -> GraphMemory:
         if in_use and (kind not in live or in_use > live[kind].bytes):
             live[kind] = Live(kind, in_use, layer)
     entries = sorted(live.values(), key=lambda entry: -entry.bytes)
-    return GraphMemory("onnxruntime profiler", rest or 0, held, most or None, entries)
+    return GraphMemory("onnxruntime profiler", rest or 0, held, most, entries)
 
 
 def planned(program: bytes, name: str) -> GraphMemory:

@@ -250,7 +250,7 @@ def graph_memory_text(name: str, result: dict[str, Any]) -> str:
     def mb(size: float) -> str:
         return f"{size / 1e6:.{1 if size < 1e8 else 0}f} MB"
 
-    if result["backend"] == "executorch":
+    if memory["used_bytes"] is None:  # planned ahead
         told = [
             f"{mb(memory['rest_bytes'])} of weights in the program",
             f"{mb(memory['reserved_bytes'])} planned for activations between its subgraphs",
@@ -259,7 +259,7 @@ def graph_memory_text(name: str, result: dict[str, Any]) -> str:
     else:
         told = [
             f"{mb(memory['rest_bytes'])} of the arena in use between runs",
-            f"{mb(memory['used_bytes'] or 0)} at most during one",
+            f"{mb(memory['used_bytes'])} at most during one",
             f"{mb(memory['reserved_bytes'])} set aside for it, resident as far as it was touched",
         ]
     if process:
