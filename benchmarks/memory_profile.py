@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import struct
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from edge.backends import import_backend
 from edge.backends.executorch import EXECUTORCH
-from edge.backends.onnx import ONNX, Onnx
-from edge.benchmarks.profiling import kind_of
+from edge.backends.onnx import ONNX
+from edge.benchmarks.profiling import kind_of, profiler_events
 from edge.bundle import open_bundle
 from edge.errors import InputError
 
@@ -71,14 +68,7 @@ def _executorch(bundle: Any, threads: int) -> GraphMemory:
 
 
 def _onnx(bundle: Any, threads: int) -> GraphMemory:
-    import_backend(ONNX.name)
-    from edge.benchmarks.worker import Hops
-
-    with tempfile.TemporaryDirectory() as folder:
-        long = bundle.manifest.segment is not None
-        graph = Onnx(str(bundle.graph_path(ONNX.name)), threads, str(Path(folder) / "profile"), long)
-        Hops(bundle.manifest, graph.run).run(3)
-        return used(json.loads(Path(graph.session.end_profiling()).read_text()))
+    return used(profiler_events(bundle, threads, 0, least=3))
 
 
 _READ: dict[str, Callable[[Any, int], GraphMemory]] = {ONNX.name: _onnx, EXECUTORCH.name: _executorch}

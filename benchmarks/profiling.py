@@ -18,7 +18,7 @@ from typing import Any
 
 from edge.backends import import_backend
 from edge.backends.onnx import Onnx
-from edge.bundle import open_bundle
+from edge.bundle import Bundle, open_bundle
 
 KINDS = {
     "convolution": "Conv ConvTranspose ConvInteger QLinearConv FusedConv",
@@ -66,7 +66,11 @@ def serve_profile(connection: Connection, path: str, threads: int) -> None:
 
 def profile_onnx(path: str | Path, threads: int, seconds: float) -> Profile:
     """Run the ONNX graph of a bundle for about `seconds` under the profiler."""
-    bundle = open_bundle(Path(path))
+    return summarise(profiler_events(open_bundle(Path(path)), threads, seconds))
+
+
+def profiler_events(bundle: Bundle, threads: int, seconds: float, least: int = 2) -> list[dict[str, Any]]:
+    """What ONNX Runtime's profiler tells of runs for about `seconds`, at least `least` of them."""
     import_backend("onnx")
     from edge.benchmarks.worker import Hops
 
@@ -74,13 +78,12 @@ def profile_onnx(path: str | Path, threads: int, seconds: float) -> Profile:
         long = bundle.manifest.segment is not None
         graph = Onnx(str(bundle.graph_path("onnx")), threads, str(Path(folder) / "profile"), long)
         hops = Hops(bundle.manifest, graph.run)
-        limit = max(2, _MAX_EVENTS // (2 * sum(bundle.manifest.graphs["onnx"].ops.values()) or 1))
+        limit = max(least, _MAX_EVENTS // (2 * sum(bundle.manifest.graphs["onnx"].ops.values()) or 1))
         started, runs = time.perf_counter(), 0
-        while runs < 2 or (time.perf_counter() - started < seconds and runs < limit):
+        while runs < least or (time.perf_counter() - started < seconds and runs < limit):
             hops.run(1)
             runs += 1
-        events = json.loads(Path(graph.session.end_profiling()).read_text())
-    return summarise(events)
+        return json.loads(Path(graph.session.end_profiling()).read_text())
 
 
 def kind_of(operator: str) -> str:

@@ -58,14 +58,17 @@ def trainable_work(model):
 
 
 @pytest.mark.parametrize(
-    ("model", "ratio", "width"),
+    ("model", "ratio", "width", "slack"),
     [
-        pytest.param(model, ratio, width(ratio), id=f"{model.__name__}-{ratio}")
-        for model, width in ((htdemucs_mini, lambda ratio: 1 - ratio), (Enhancer, lambda ratio: (1 - ratio) ** 0.5))
+        pytest.param(model, ratio, width(ratio), slack, id=f"{model.__name__}-{ratio}")
+        for model, width, slack in (
+            (htdemucs_mini, lambda ratio: 1 - ratio, 1.05),
+            (Enhancer, lambda ratio: (1 - ratio) ** 0.5, 1.07),  # the signal's side of a layer stays
+        )
         for ratio in (0.3, 0.5, 0.7)
     ],
 )
-def test_no_more_than_the_promised_work_and_weights_are_left(model, ratio, width):
+def test_no_more_than_the_promised_work_and_weights_are_left(model, ratio, width, slack):
     """Weights: the square of what is left of the widths; work: between that and the widths themselves."""
     torch.manual_seed(0)
     model = model().eval()
@@ -74,7 +77,7 @@ def test_no_more_than_the_promised_work_and_weights_are_left(model, ratio, width
     assert small_weights / weights <= width**2 * 1.1
     uniform = (products * width**2 + others * width) / (products + others)
     left = (small_products + small_others) / (products + others)
-    assert left <= uniform * 1.07 + (0.03 if ratio > 0.5 else 0)  # whole heads, floors, the signal's side of a layer
+    assert left <= uniform * slack + (0.03 if ratio > 0.5 else 0)  # whole heads, floors
 
 
 def test_known_cost():

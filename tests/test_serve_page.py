@@ -111,14 +111,11 @@ def test_dropped_frames_are_counted_and_shift_nothing(server, listener):
     listener.wait(f"Number(document.getElementById('dropped').textContent) >= {before + 20}")
     heard_exactly(listener, 1.0)  # what was not sent is heard as it came
     listener.run("window.backlog = 0")
-    for _ in range(5):
-        enhanced = heard_exactly(listener, 0.5)
-        choose_mode(listener, "original")
-        original = heard_exactly(listener, 1.0)
-        if original == enhanced:  # else a late block raised the delay meanwhile
-            break
-        choose_mode(listener, "enhanced")
-    assert original == enhanced
+    enhanced = heard_exactly(listener, 0.5)
+    after = int(listener.run("document.getElementById('dropped').textContent"))
+    choose_mode(listener, "original")
+    original = heard_exactly(listener, 1.0)
+    assert original == enhanced or int(listener.run("document.getElementById('dropped').textContent")) > after
     assert listener.problems == []
 
 
