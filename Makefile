@@ -9,7 +9,7 @@ DATA ?= data
 ARM ?= ../shared/arm
 ANDROID ?= ../shared/android
 
-.PHONY: demo test test-all lint bench benchmarks docs-benchmarks docs-compression edge-bench.pyz peers weights eval arm android native native-test native-fuzz native-plugin native-plugin-test npm odd-input bundles readme-table clean
+.PHONY: demo test test-all lint bench benchmarks docs-benchmarks docs-compression edge-bench.pyz peers weights eval arm android native native-test native-arm native-fuzz native-plugin native-plugin-test npm odd-input bundles readme-table clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -115,6 +115,16 @@ native-test: $(INSTALLED) native
 		$(if $(ORT_INCLUDE),-DONNXRUNTIME_INCLUDE=$(ORT_INCLUDE))
 	cmake --build build/native-asan
 	$(BIN)/python tests/native_programs.py build/native-asan
+
+# Cross-built for ARM64; golden checks and what the host adds to the graph, on emulated cores; Debian, as root.
+native-arm: $(INSTALLED)
+	bash $(ARM)/setup_arm.sh build/arm
+	bash edge/native/cmake/arm64.sh build/arm64
+	cmake -S edge/native -B build/native-arm --toolchain cmake/arm64.cmake -DSTEMEDGE_ARM64=$(CURDIR)/build/arm64 \
+		$(if $(ORT_INCLUDE),-DONNXRUNTIME_INCLUDE=$(abspath $(ORT_INCLUDE)))
+	cmake --build build/native-arm
+	EDGE_ARM_PYTHON=build/arm/arm-python EDGE_NATIVE_ARM=build/native-arm $(BIN)/pytest tests/test_native_arm.py
+	$(BIN)/python tests/native_arm.py build/native-arm build/arm/arm-python edge/bundles/enhancer edge/bundles/htdemucs-mini
 
 # The plug-in with JUCE, in build/plugin/StemEdge_artefacts, and its tests in other hosts. The build takes minutes.
 native-plugin:

@@ -40,7 +40,7 @@ class Emulator:
         `edge` can be imported there; `environment` is added to this process's. Raises EdgeError where it fails.
         """
         count: list[str | Path] = ["--count", counts] if counts else []
-        with self._alone(), tempfile.TemporaryDirectory(prefix="stem-edge-arm-") as folder:
+        with self.alone(), tempfile.TemporaryDirectory(prefix="stem-edge-arm-") as folder:
             # A link and not our own path entry: beside an installed `edge` lie packages for another processor.
             os.symlink(Path(edge.__file__).resolve().parent, Path(folder) / "edge")
             done = subprocess.run(
@@ -57,7 +57,7 @@ class Emulator:
         return done.stdout
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def alone(self) -> Iterator[None]:
         """Each start writes the core's description to where a process that starts at the same time reads it."""
         with self.python.open() as script:
             fcntl.flock(script, fcntl.LOCK_EX)
