@@ -5,23 +5,29 @@ import android.content.Intent
 import android.os.Bundle
 import android.util.Log
 import android.view.View
+import android.view.WindowManager
 import android.widget.Button
 import android.widget.ProgressBar
 import android.widget.Spinner
 import android.widget.TextView
-import org.json.JSONObject
 import org.stemedge.core.BenchmarkSettings
+import org.stemedge.core.SustainedSettings
 
 /**
  * Runs [BenchmarkJob] and shows its report. By adb, which starts it at once:
  *
  *     adb shell am start -n org.stemedge.demo/.BenchmarkActivity --ez run true \
  *         --es bundle enhancer --ei threads 1 --ef seconds 10
+ *
+ * With `--ei minutes 10` in place of the seconds the bundle runs so long without a pause.
  */
 class BenchmarkActivity : Activity() {
     private val message by lazy { findViewById<TextView>(R.id.message) }
     private val results by lazy { findViewById<TextView>(R.id.results) }
     private val start by lazy { findViewById<Button>(R.id.start) }
+    private val sustain by lazy { findViewById<Button>(R.id.sustain) }
+    private val stop by lazy { findViewById<Button>(R.id.stop) }
+    private val share by lazy { findViewById<Button>(R.id.share) }
     private val export by lazy { findViewById<Button>(R.id.export) }
     private val progress by lazy { findViewById<ProgressBar>(R.id.progress) }
     private val show: (Measurement) -> Unit = ::show
@@ -33,9 +39,17 @@ class BenchmarkActivity : Activity() {
         setContentView(R.layout.activity_benchmark)
         findViewById<View>(R.id.debuggable).visible(demo.benchmark.debuggable)
         start.setOnClickListener { demo.benchmark.start(chosen, BenchmarkSettings(), null) }
+        sustain.setOnClickListener { chosen?.let { demo.benchmark.sustain(it, SustainedSettings(), null) } }
+        stop.setOnClickListener { demo.benchmark.stop(getString(R.string.benchmark_stopped)) }
+        share.setOnClickListener {
+            val done = demo.benchmark.state.value as? Measurement.Done ?: return@setOnClickListener
+            val send = Intent(Intent.ACTION_SEND).setType("text/plain").putExtra(Intent.EXTRA_SUBJECT, done.file.name)
+                .putExtra(Intent.EXTRA_TEXT, done.report.toString(2))
+            startActivity(Intent.createChooser(send, null))
+        }
         export.setOnClickListener {
             val target = Intent(Intent.ACTION_CREATE_DOCUMENT).addCategory(Intent.CATEGORY_OPENABLE)
-                .setType("application/json").putExtra(Intent.EXTRA_TITLE, "benchmark.json")
+                .setType("application/json").putExtra(Intent.EXTRA_TITLE, (demo.benchmark.state.value as? Measurement.Done)?.file?.name)
             pick(target, EXPORT) { message.text = it }
         }
         inBackground({ demo.bundles.names() }, { message.text = it }) { found ->
@@ -61,6 +75,8 @@ class BenchmarkActivity : Activity() {
     }
 
     override fun onStop() {
+        // the system slows down what is not in front: the minutes would not be alike
+        if (!isChangingConfigurations) demo.benchmark.stop(getString(R.string.benchmark_left))
         demo.benchmark.state.unwatch(show)
         super.onStop()
     }
@@ -78,21 +94,30 @@ class BenchmarkActivity : Activity() {
 
     private fun runFrom(intent: Intent) {
         if (!intent.getBooleanExtra("run", false)) return
-        val settings = BenchmarkSettings(
-            seconds = intent.getFloatExtra("seconds", 5f).toDouble().coerceIn(0.1, 600.0),
-            threads = intent.getIntExtra("threads", 1).coerceIn(1, 16),
-        )
         val bundle = intent.getStringExtra("bundle")
-        val command = "am start --es bundle ${bundle ?: "(all)"} --ei threads ${settings.threads} " +
-            "--ef seconds ${settings.seconds}"
-        demo.benchmark.start(bundle, settings, command)
+        val threads = intent.getIntExtra("threads", 1).coerceIn(1, 16)
+        val start = "am start --es bundle ${bundle ?: "(all)"} --ei threads $threads"
+        val minutes = intent.getIntExtra("minutes", 0).coerceIn(0, 120)
+        if (minutes == 0) {
+            val seconds = intent.getFloatExtra("seconds", 5f).toDouble().coerceIn(0.1, 600.0)
+            demo.benchmark.start(bundle, BenchmarkSettings(seconds, threads), "$start --ef seconds $seconds")
+        } else if (bundle == null) {
+            message.setText(R.string.benchmark_choose)
+        } else {
+            demo.benchmark.sustain(bundle, SustainedSettings(minutes, threads), "$start --ei minutes $minutes")
+        }
     }
 
     private fun show(state: Measurement) {
-        val running = state is Measurement.Running
+        val running = demo.benchmark.running
+        val sustained = state is Measurement.Sustained
         start.isEnabled = !running && !names.isNullOrEmpty()
+        sustain.isEnabled = start.isEnabled && chosen != null
+        stop.visible(sustained)
         progress.visible(running, otherwise = View.INVISIBLE)
-        export.visible(state is Measurement.Done)
+        for (button in listOf(share, export)) button.visible(state is Measurement.Done)
+        // a phone that sleeps does not run at full speed
+        if (sustained) window.addFlags(AWAKE) else window.clearFlags(AWAKE)
         when (state) {
             is Measurement.Idle -> {
                 if (state.message.isNotEmpty() || !names.isNullOrEmpty()) message.text = state.message
@@ -100,6 +125,11 @@ class BenchmarkActivity : Activity() {
             is Measurement.Running -> {
                 progress.progress = (1000 * state.share).toInt()
                 message.text = text(R.string.benchmark_running, state.label)
+            }
+            is Measurement.Sustained -> {
+                progress.progress = (1000 * state.share).toInt()
+                message.text = text(R.string.benchmark_sustaining, state.label, state.minutes.size + 1)
+                results.text = table(state.minutes)
             }
             is Measurement.Done -> {
                 message.text = text(R.string.benchmark_file, state.file.path)
@@ -109,38 +139,8 @@ class BenchmarkActivity : Activity() {
         }
     }
 
-    private fun summary(report: JSONObject): String {
-        val lines = ArrayList<String>()
-        for (result in objects(report, "results")) {
-            val time = result.getJSONObject("hop_time")
-            fun milliseconds(key: String) = 1000 * time.getDouble(key)
-            lines += text(
-                R.string.benchmark_result,
-                result.getString("bundle"), result.getString("backend"), result.getString("precision"),
-                result.getDouble("rtf"), result.getDouble("golden_snr_db"), 1000 * result.getDouble("load_seconds"),
-                1000 * result.getDouble("first_seconds"), 1000 * result.getDouble("hop_seconds"),
-                milliseconds("p50"), milliseconds("p95"), milliseconds("p99"), milliseconds("max"),
-                result.getInt("deadline_misses"),
-            )
-        }
-        for (failure in objects(report, "failures")) {
-            lines += text(R.string.benchmark_failure, failure.getString("bundle"), failure.getString("error"))
-        }
-        val machine = report.getJSONObject("machine")
-        fun status(moment: String) = machine.optJSONObject("thermal")?.optJSONObject(moment)?.optString("status") ?: "?"
-        lines += text(
-            R.string.benchmark_device,
-            machine.optString("device_model"), machine.getString("system"), status("start"), status("end"),
-        )
-        return lines.joinToString("\n\n")
-    }
-
-    private fun objects(report: JSONObject, key: String): List<JSONObject> {
-        val array = report.getJSONArray(key)
-        return List(array.length()) { array.getJSONObject(it) }
-    }
-
     private companion object {
         const val EXPORT = 1
+        const val AWAKE = WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON
     }
 }

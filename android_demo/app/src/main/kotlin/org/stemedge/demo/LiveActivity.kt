@@ -4,6 +4,8 @@ import android.Manifest
 import android.app.Activity
 import android.content.Intent
 import android.content.pm.PackageManager
+import android.media.AudioDeviceCallback
+import android.media.AudioDeviceInfo
 import android.net.Uri
 import android.os.Build
 import android.os.Bundle
@@ -23,8 +25,14 @@ class LiveActivity : Activity() {
     private val message by lazy { findViewById<TextView>(R.id.message) }
     private val toggle by lazy { findViewById<Button>(R.id.toggle) }
     private val settings by lazy { findViewById<Button>(R.id.settings) }
+    private val microphone by lazy { findViewById<Spinner>(R.id.microphone) }
     private val show: (LiveState) -> Unit = ::show
     private var chosen: String? = null
+    private val plugged = object : AudioDeviceCallback() {
+        override fun onAudioDevicesAdded(added: Array<out AudioDeviceInfo>) = showMicrophones()
+
+        override fun onAudioDevicesRemoved(removed: Array<out AudioDeviceInfo>) = showMicrophones()
+    }
 
     override fun onCreate(savedInstanceState: Bundle?) {
         super.onCreate(savedInstanceState)
@@ -65,9 +73,11 @@ class LiveActivity : Activity() {
     override fun onStart() {
         super.onStart()
         LiveService.state.watch(show)
+        audioManager.registerAudioDeviceCallback(plugged, null) // it is called at once
     }
 
     override fun onStop() {
+        audioManager.unregisterAudioDeviceCallback(plugged)
         LiveService.state.unwatch(show)
         super.onStop()
     }
@@ -108,10 +118,27 @@ class LiveActivity : Activity() {
     private fun show(state: LiveState) {
         toggle.isEnabled = state.running || chosen != null
         toggle.setText(if (state.running) R.string.live_stop else R.string.live_start)
+        microphone.isEnabled = !state.running
         findViewById<ProgressBar>(R.id.input_level).progress = level(state.inputPeak)
         findViewById<ProgressBar>(R.id.output_level).progress = level(state.outputPeak)
         findViewById<TextView>(R.id.figures).text = state.figures
         if (chosen != null || state.message.isNotEmpty()) message.text = state.message
+    }
+
+    /** The list as it is now; a chosen one that was unplugged gives way to the system's choice. */
+    private fun showMicrophones() {
+        val found = microphones()
+        val at = found.indexOfFirst { it.first.id == LiveService.microphone }
+        val names = listOf(getString(R.string.microphone_system)) + found.map { it.second }
+        microphone.show(names, at + 1) { index ->
+            val picked = found.getOrNull(index - 1)?.first
+            LiveService.microphone = picked?.id
+            val warning = picked?.let { narrowWarning(it, null) } ?: ""
+            findViewById<TextView>(R.id.microphone_warning).apply {
+                text = warning
+                visible(warning.isNotEmpty())
+            }
+        }
     }
 
     private fun showStrength() {

@@ -2,6 +2,7 @@ package org.stemedge.demo
 
 import android.content.Context
 import android.media.AudioAttributes
+import android.media.AudioDeviceInfo
 import android.media.AudioFormat
 import android.media.AudioManager
 import android.media.AudioRecord
@@ -12,6 +13,7 @@ import org.stemedge.core.EdgeException
 import org.stemedge.core.Graph
 import org.stemedge.core.LiveEnhancer
 import org.stemedge.core.Manifest
+import org.stemedge.core.MicrophoneKind
 import kotlin.math.max
 
 /**
@@ -19,14 +21,17 @@ import kotlin.math.max
  *
  * Capture and playback run from one clock, so the loop is paced by reading; what the player cannot take waits in the
  * enhancer's output buffer, and is dropped beyond [MAX_WAITING_SECONDS] so that the latency stays bounded.
+ * `microphone` is null for the system's choice.
  */
 class LiveAudio(
     private val context: Context,
     manifest: Manifest,
     private val graph: Graph,
+    private val microphone: AudioDeviceInfo?,
     private val ended: (String?) -> Unit,
 ) : Thread("live-audio") {
     val rate = property(AudioManager.PROPERTY_OUTPUT_SAMPLE_RATE) ?: 48000
+    private val inCall = microphone != null && MicrophoneKind.of(microphone.type)?.needsCall == true
     val enhancer = LiveEnhancer(manifest, graph, rate)
     private val block = FloatArray(rate * manifest.hop / manifest.sampleRate)
 
@@ -36,6 +41,11 @@ class LiveAudio(
     /** Times that the player ran dry. */
     @Volatile
     var underruns = 0
+        private set
+
+    /** The microphone that is heard and its own rate in Hz, null where the system does not tell it. */
+    @Volatile
+    var heard: Pair<AudioDeviceInfo, Int?>? = null
         private set
 
     /** Samples dropped to keep the latency bounded. */
@@ -50,12 +60,14 @@ class LiveAudio(
 
     override fun run() {
         Process.setThreadPriority(Process.THREAD_PRIORITY_URGENT_AUDIO)
+        val link = if (inCall) microphone?.let { CallLink(context, it) } else null
         val message = try {
             if (!stopping) recorder().use { record -> player().use { track -> loop(record, track) } }
             null
         } catch (error: Throwable) { // running out of memory is one of them
             context.sentence(error)
         } finally {
+            link?.close()
             graph.close()
         }
         ended(message)
@@ -68,9 +80,14 @@ class LiveAudio(
         val waiting = FloatArray(rate)
         var left = 0 // of `waiting`: samples that the player had no room for
         val most = (MAX_WAITING_SECONDS * rate).toInt()
+        var looked = 0L // a headset's link takes seconds to come, and the system may change its mind
         while (!stopping) {
             val count = record.read(block, 0, block.size, AudioRecord.READ_BLOCKING)
             if (count < 0) fail(R.string.live_lost_microphone)
+            if (enhancer.runs >= looked) {
+                heard = context.heardBy(record)
+                looked = enhancer.runs + LOOK_RUNS
+            }
             enhancer.process(block, count)
             left += enhancer.output.read(waiting, waiting.size - left, left)
             if (left > most) {
@@ -105,6 +122,10 @@ class LiveAudio(
             record.release()
             fail(R.string.live_no_microphone)
         }
+        if (microphone != null && !record.setPreferredDevice(microphone)) {
+            record.release()
+            fail(R.string.live_microphone_gone)
+        }
         return record
     }
 
@@ -113,7 +134,7 @@ class LiveAudio(
         if (least <= 0) fail(R.string.live_no_player)
         val track = try {
             AudioTrack.Builder()
-                .setAudioAttributes(PLAYBACK)
+                .setAudioAttributes(if (inCall) CALL else PLAYBACK)
                 .setAudioFormat(format(AudioFormat.CHANNEL_OUT_MONO))
                 .setPerformanceMode(AudioTrack.PERFORMANCE_MODE_LOW_LATENCY)
                 .setBufferSizeInBytes(least)
@@ -135,12 +156,17 @@ class LiveAudio(
         .setEncoding(AudioFormat.ENCODING_PCM_FLOAT).setSampleRate(rate).setChannelMask(channels).build()
 
     private fun property(key: String): Int? =
-        context.getSystemService(AudioManager::class.java).getProperty(key)?.toIntOrNull()?.takeIf { it > 0 }
+        context.audioManager.getProperty(key)?.toIntOrNull()?.takeIf { it > 0 }
 
     private fun fail(message: Int): Nothing = throw EdgeException(context.getString(message))
 
     companion object {
         private const val MAX_WAITING_SECONDS = 0.06
+        private const val LOOK_RUNS = 100L // of the graph, about a second
+
+        /** While a headset holds a link for calls, it plays nothing else. */
+        private val CALL: AudioAttributes = AudioAttributes.Builder()
+            .setUsage(AudioAttributes.USAGE_VOICE_COMMUNICATION).setContentType(AudioAttributes.CONTENT_TYPE_SPEECH).build()
         val PLAYBACK: AudioAttributes = AudioAttributes.Builder()
             .setUsage(AudioAttributes.USAGE_MEDIA).setContentType(AudioAttributes.CONTENT_TYPE_SPEECH).build()
     }

@@ -16,6 +16,7 @@ import android.os.Build
 import android.os.Handler
 import android.os.IBinder
 import android.os.Looper
+import org.stemedge.core.EdgeException
 import org.stemedge.core.Task
 
 /** What the Live screen shows. */
@@ -60,16 +61,17 @@ class LiveService : Service() {
         state.set(LiveState(running = true, message = getString(R.string.loading)))
         inBackground({
             requireMemory()
+            val chosen = microphone?.let { inputDevice(it) ?: throw EdgeException(getString(R.string.live_microphone_gone)) }
             val bundle = demo.bundles.open(name).require(Task.ENHANCE)
             val graph = loadChecked(bundle, threads = 1)
-            LiveAudio(this, bundle.manifest, graph) { message -> main.post { stop(message ?: "") } }
+            LiveAudio(this, bundle.manifest, graph, chosen) { message -> main.post { stop(message ?: "") } }
         }, ::stop, ::begin)
         return START_NOT_STICKY
     }
 
     override fun onDestroy() {
         unregisterReceiver(unplugged)
-        getSystemService(AudioManager::class.java).abandonAudioFocusRequest(focus)
+        audioManager.abandonAudioFocusRequest(focus)
         main.removeCallbacksAndMessages(null)
         stopped = true
         audio?.finish()
@@ -83,7 +85,7 @@ class LiveService : Service() {
         if (stopped) ready.finish() // it still has to close its graph
         ready.start()
         if (stopped) return
-        getSystemService(AudioManager::class.java).requestAudioFocus(focus)
+        audioManager.requestAudioFocus(focus)
         report()
     }
 
@@ -106,7 +108,10 @@ class LiveService : Service() {
             R.string.live_figures, audio.rate, 1000 * enhancer.latencySeconds, 100 * enhancer.load,
             enhancer.lateRuns, audio.underruns, audio.dropped + enhancer.dropped,
         )
-        if (!stopped) state.set(LiveState(true, "", input, output, figures))
+        val (device, running) = audio.heard ?: (null to null)
+        val named = device?.let { text(R.string.live_microphone_heard, label(it), figures) } ?: figures
+        val warning = device?.asMicrophone()?.let { narrowWarning(it, running) } ?: ""
+        if (!stopped) state.set(LiveState(true, warning, input, output, named))
         main.postDelayed(::report, REPORT_MILLISECONDS)
     }
 
@@ -146,6 +151,10 @@ class LiveService : Service() {
         /** The A/B switch; it may be thrown before and while the service runs. */
         @Volatile
         var enhanced = true
+
+        /** The number of the microphone to use from the next start on; null: the system's choice. */
+        @Volatile
+        var microphone: Int? = null
 
         /** The most that is taken away, dB; null: no limit. As [enhanced]. */
         @Volatile

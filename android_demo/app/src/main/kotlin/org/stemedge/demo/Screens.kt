@@ -12,16 +12,20 @@ import android.widget.Spinner
 fun Context.text(id: Int, vararg values: Any?): String = getString(id).format(*values)
 
 /** Show `names` in a spinner; `chosen` is called with what is selected, first at once. */
-fun Spinner.show(names: List<String>, chosen: (String) -> Unit) {
+fun Spinner.show(names: List<String>, chosen: (String) -> Unit) = show(names, 0) { chosen(names[it]) }
+
+/** The same by the place in the list, where `selected` is chosen first. */
+fun Spinner.show(names: List<String>, selected: Int, chosen: (Int) -> Unit) {
     adapter = ArrayAdapter(context, android.R.layout.simple_spinner_item, names).apply {
         setDropDownViewResource(android.R.layout.simple_spinner_dropdown_item)
     }
     onItemSelectedListener = object : AdapterView.OnItemSelectedListener {
         override fun onItemSelected(parent: AdapterView<*>?, view: View?, position: Int, id: Long) =
-            chosen(names[position])
+            chosen(position)
 
         override fun onNothingSelected(parent: AdapterView<*>?) = Unit
     }
+    setSelection(selected)
 }
 
 /** Start one of the system's pickers; a device without one is told by `failed`. */

@@ -117,7 +117,7 @@ class StreamsTest {
 
     @Test
     fun quantilesAreLinearBetweenNeighbours() {
-        val values = listOf(1.0, 2.0, 4.0, 8.0)
+        val values = doubleArrayOf(1.0, 2.0, 4.0, 8.0)
         assertEquals(3.0, quantile(values, 0.5), 1e-12)
         assertEquals(7.4, quantile(values, 0.95), 1e-12)
         assertEquals(8.0, quantile(values, 1.0), 0.0)

@@ -11,6 +11,7 @@ import org.stemedge.core.Bundle
 import org.stemedge.core.EdgeException
 import org.stemedge.core.Engine
 import org.stemedge.core.Graph
+import org.stemedge.core.Task
 import org.stemedge.core.TensorSpec
 import java.io.File
 import java.nio.ByteBuffer
@@ -36,6 +37,9 @@ class OrtEngine : Engine {
                 options.addConfigEntry("optimization.disable_specified_optimizers", "NchwcTransformer;NhwcTransformer")
                 // products of unsigned and signed int8 overflow in 16 bits on x86 without VNNI; no effect elsewhere
                 options.addConfigEntry("session.x64quantprecision", "1")
+                // Segments: their activations are most of the memory, and a pattern holds them once more beside what the
+                // first run took. The rest of what edge-run sets (docs/memory.md) the Java API does not reach.
+                if (bundle.manifest.task == Task.SEPARATE) options.setMemoryPatternOptimization(false)
                 options.setSessionLogLevel(OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL) // failures come as exceptions
                 OrtEnvironment.getEnvironment().createSession(file.path, options)
             }
