@@ -42,10 +42,16 @@ def _prepare() -> None:
     with quiet_stderr():
         if package == "executorch":
             importlib.import_module("torch")  # its libraries must be there before the next module
-            # Not executorch.runtime: it pulls in the whole exporter, which no graph needs.
-            importlib.import_module("executorch.extension.pybindings._portable_lib")
+            _bindings()
             package = "executorch.kernels.quantized"  # registers the int8 operators that are not delegated
         importlib.import_module(package)
+
+
+def _bindings() -> Any:
+    """The executorch package's own module: not executorch.runtime, which pulls in the whole exporter."""
+    folder = "executorch.extension.pybindings"
+    name = "_C" if importlib.util.find_spec(f"{folder}._C") else "_portable_lib"  # since 1.5, and before
+    return importlib.import_module(f"{folder}.{name}")
 
 
 def _load(path: str, threads: int, interface: Interface) -> Runtime:
@@ -99,11 +105,11 @@ class ExecutorchTorch:
     def __init__(self, path: str, threads: int):
         with quiet_stderr():
             import torch
-            from executorch.extension.pybindings import _portable_lib
 
+            bindings = _bindings()
             torch.set_num_threads(threads)
-            _portable_lib._unsafe_reset_threadpool(threads)
-            self._program = _portable_lib._load_program(path)  # maps the file; the method needs it and the program
+            bindings._unsafe_reset_threadpool(threads)
+            self._program = bindings._load_program(path)  # maps the file; the method needs it and the program
             self._method = self._program.load_method("forward")
         self._tensor, self._lock = torch.from_numpy, threading.Lock()
 

@@ -98,8 +98,10 @@ class Library:
         version = self.c.stemedge_abi_version()
         if version != ABI_VERSION:
             raise InputError(f"{path}: interface version {version}, this stem-edge needs {ABI_VERSION}; build it again")
+        if not hasattr(self.c, "stemedge_executorch_version"):  # the newest function
+            raise InputError(f"{path}: older than this stem-edge; build it again")
         self.c.stemedge_last_error.restype = c_char_p
-        self.c.stemedge_version.restype = c_char_p
+        self.c.stemedge_version.restype = self.c.stemedge_executorch_version.restype = c_char_p
         for name, arguments in _FUNCTIONS.items():
             getattr(self.c, f"stemedge_{name}").argtypes = arguments
 

@@ -9,7 +9,8 @@ target_sources(stemedge_objects PRIVATE src/executorch.cpp)
 # Below CMake 3.28 the package gives paths only, no targets.
 target_include_directories(stemedge_objects SYSTEM PRIVATE ${EXECUTORCH_INCLUDE_DIRS})
 set_source_files_properties(src/executorch.cpp PROPERTIES
-  COMPILE_DEFINITIONS "${EXECUTORCH_COMPILE_DEFINITIONS}" COMPILE_OPTIONS "-Wno-error;-w")
+  COMPILE_DEFINITIONS "${EXECUTORCH_COMPILE_DEFINITIONS};STEMEDGE_EXECUTORCH_VERSION=\"${EXECUTORCH_BUILD_VERSION}\""
+  COMPILE_OPTIONS "-Wno-error;-w")
 list(APPEND STEMEDGE_LIBRARIES -Wl,--no-as-needed ${EXECUTORCH_LIBRARIES} ${EXECUTORCH_QUANTIZED_KERNELS_LIBRARY}
   -Wl,--as-needed)
 list(APPEND CMAKE_BUILD_RPATH ${EXECUTORCH_RUNTIME_LIBRARY_DIR})

@@ -94,6 +94,8 @@ typedef struct stemedge_counters {
 
 STEMEDGE_API uint32_t stemedge_abi_version(void);
 STEMEDGE_API const char* stemedge_version(void);
+/* Of ExecuTorch's runtime in this library, as its package has it; empty where it is built without. */
+STEMEDGE_API const char* stemedge_executorch_version(void);
 STEMEDGE_API const char* stemedge_status_text(stemedge_status status);
 /* One line on this thread's last failure, valid until its next call; empty where there was none. */
 STEMEDGE_API const char* stemedge_last_error(void);

@@ -171,7 +171,11 @@ int main(int count, char** values) {
   const std::vector<std::string> arguments(values + 1, values + count);
   for (const std::string& argument : arguments) {
     if (argument == "--help" || argument == "-h") return std::fputs(run::kUsageText, stdout) < 0;
-    if (argument == "--version") return std::printf("stemedge-run %s\n", stemedge_version()) < 0;
+    if (argument == "--version") {
+      const std::string executorch = stemedge_executorch_version();
+      const std::string with = executorch.empty() ? "" : ", with ExecuTorch " + executorch;
+      return std::printf("stemedge-run %s%s\n", stemedge_version(), with.c_str()) < 0;
+    }
   }
   for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, [](int) { run::interrupted = 1; });
   std::signal(SIGPIPE, SIG_IGN);

@@ -175,6 +175,7 @@ extern "C" {
 
 uint32_t stemedge_abi_version(void) { return STEMEDGE_ABI_VERSION; }
 const char* stemedge_version(void) { return STEMEDGE_VERSION; }
+const char* stemedge_executorch_version(void) { return executorch_version(); }
 
 const char* stemedge_status_text(stemedge_status status) {
   static const char* const texts[] = {"ok",     "bad argument", "bad bundle", "no such backend",

@@ -45,7 +45,7 @@ class Buffer {
 // `library`: file of ONNX Runtime, empty for the usual places. Throws Failure.
 std::shared_ptr<Graph> load_onnx(const Bundle& bundle, int threads, const std::string& library);
 std::shared_ptr<Graph> load_executorch(const Bundle& bundle, int threads);
-bool has_executorch();
+const char* executorch_version();  // empty: built without it
 
 // SNR in dB of this machine's output for the golden input; throws Failure where it is below the bundle's limit.
 double check_golden(const Bundle& bundle, const std::string& format, Graph& graph);

@@ -154,6 +154,6 @@ std::unique_ptr<Binding> ExecutorchGraph::bind() { return std::make_unique<Execu
 std::shared_ptr<Graph> load_executorch(const Bundle& bundle, int threads) {
   return std::make_shared<ExecutorchGraph>(bundle, threads);
 }
-bool has_executorch() { return true; }
+const char* executorch_version() { return STEMEDGE_EXECUTORCH_VERSION; }
 
 }  // namespace stemedge::core

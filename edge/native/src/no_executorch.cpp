@@ -7,6 +7,6 @@ namespace stemedge::core {
 std::shared_ptr<Graph> load_executorch(const Bundle&, int) {
   throw Failure(STEMEDGE_NO_BACKEND, "this library is built without ExecuTorch (STEMEDGE_EXECUTORCH=ON builds it in)");
 }
-bool has_executorch() { return false; }
+const char* executorch_version() { return ""; }
 
 }  // namespace stemedge::core
