@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,13 +17,15 @@ from edge.audio import AudioReader
 from edge.cli.live import _Live
 from edge.cli.mixer import Mixer
 from edge.runtime import devices
-from edge.runtime.captureclock import HISTORY
+from edge.runtime.captureclock import CaptureClock
 from edge.runtime.guard import Counts
 from edge.runtime.live import LiveEngine
-from edge.runtime.ring import Ring
 from edge.runtime.worker import Recorder
 
 RATE, BLOCK = 8000, 80
+AHEAD = 5000.0  # seconds, of our clock against the devices'
+NOW = [0.0]  # by our clock
+WINDOW = 130  # blocks by whose times a loss is known
 NO_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)  # each example writes files
 
 
@@ -53,8 +56,8 @@ class Microphone:
         self._random = np.random.default_rng(seed)
         self.frame = 0
 
-    def give(self, lost: int = 0, **flags: bool) -> None:
-        """The next block, after `lost` frames that never come."""
+    def give(self, lost: int = 0, late: float = 0.01, **flags: bool) -> None:
+        """The next block, `late` seconds after it was captured, after `lost` frames that never come."""
         status = sounddevice.CallbackFlags()
         for flag in flags:
             setattr(status, flag, True)
@@ -62,9 +65,10 @@ class Microphone:
         frames = np.arange(self.frame, self.frame + BLOCK)
         at = 100 + self.frame / self._rate + self._random.uniform(-self._jitter, self._jitter)
         when = SimpleNamespace(
-            inputBufferAdcTime=at if self._timed else 0.0, currentTime=at + 0.01, outputBufferDacTime=at + 0.03
+            inputBufferAdcTime=at if self._timed else 0.0, currentTime=at + late, outputBufferDacTime=at + late + 0.02
         )
         block = (np.float32(frames + 1) / 2**20)[:, None]
+        NOW[0] = at + late + AHEAD
         self._stream._duplex(block, np.zeros((BLOCK, 1), np.float32), BLOCK, when, status)
         self.frame += BLOCK
 
@@ -80,23 +84,31 @@ def opened(tmp_path_factory):
     """Makes engines on a device that is played by hand, each with its recorder."""
     fake = SimpleNamespace(PortAudioError=RuntimeError, Stream=silent_stream)
 
-    def make() -> tuple[LiveEngine, devices.DeviceStream, Recorder, Path]:
+    def make() -> tuple[LiveEngine, devices.DeviceStream, Recorder, _Live, Path]:
         folder = tmp_path_factory.mktemp("live")
         engine = LiveEngine(Echo(), RATE, BLOCK)
         stream = devices.DeviceStream(engine, None, None, 1)
         stream.open()
         engine.start()
-        return engine, stream, Recorder(engine, folder / "in.wav", folder / "out.wav"), folder
+        recorder = Recorder(engine, folder / "in.wav", folder / "out.wav")
+        return engine, stream, recorder, _Live(engine, stream, Mixer([""]), recorder, None), folder
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(devices, "portaudio", lambda: fake)
+        clock = SimpleNamespace(perf_counter=lambda: NOW[0], monotonic=time.monotonic, sleep=time.sleep)
+        patch.setattr(devices, "time", clock)
         yield make
 
 
-def work(engine: LiveEngine, recorder: Recorder) -> None:
+def work(engine: LiveEngine, live: _Live) -> None:
     while engine.work():
         pass
-    recorder.step()
+    live._record()
+
+
+def end(live: _Live, recorder: Recorder) -> None:
+    live._record(final=True)
+    recorder.close()
 
 
 def places(samples: np.ndarray) -> np.ndarray:
@@ -115,18 +127,18 @@ def places(samples: np.ndarray) -> np.ndarray:
 )
 def test_silence_of_the_right_length_where_it_was_lost(opened, losses, jitter, drift, seed, timed):
     """Every sample of the recording is where it was spoken, within what the device's times are off by."""
-    engine, stream, recorder, folder = opened()
+    engine, stream, recorder, live, folder = opened()
     microphone = Microphone(stream, jitter, drift, seed, timed)
     gaps, total = [], 0
-    for blocks, lost in [(HISTORY, 0), *losses, (HISTORY + 1, 0)]:
+    for blocks, lost in [(WINDOW, 0), *losses, (WINDOW + 1, 0)]:
         if lost:
             gaps.append((microphone.frame, lost))
             microphone.give(lost, input_overflow=True)
         for _ in range(blocks):
             microphone.give()
-            work(engine, recorder)
+            work(engine, live)
         total += lost
-    recorder.close()
+    end(live, recorder)
     captured, played = (soundfile.read(folder / name, dtype="float32")[0] for name in ("in.wav", "out.wav"))
     off = 2 + abs(drift) * microphone.frame  # rounding, and what the clock runs wrong meanwhile
     assert np.abs(places(captured)).max() <= off + 2.2 * jitter * RATE
@@ -144,12 +156,12 @@ def test_silence_of_the_right_length_where_it_was_lost(opened, losses, jitter, d
 
 @pytest.mark.parametrize("jitter", [0.0, 0.008])
 def test_nothing_is_lost_where_nothing_is_said_or_only_playing_failed(opened, jitter):
-    engine, stream, recorder, folder = opened()
+    engine, stream, recorder, live, folder = opened()
     microphone = Microphone(stream, jitter, 1e-4)
     for k in range(400):
         microphone.give(**({"output_underflow": True} if k % 60 == 59 else {}))
-        work(engine, recorder)
-    recorder.close()
+        work(engine, live)
+    end(live, recorder)
     captured, _ = soundfile.read(folder / "in.wav", dtype="float32")
     assert engine.counts.lost_frames == 0 and engine.counts.xruns == 6
     assert len(captured) == 400 * BLOCK and not places(captured).any()
@@ -157,50 +169,77 @@ def test_nothing_is_lost_where_nothing_is_said_or_only_playing_failed(opened, ji
 
 def test_a_device_that_stops_both_ways_loses_what_it_heard_meanwhile(opened):
     """ALSA starts both anew after an underflow of the output; a sound server goes on with what it kept."""
-    engine, stream, recorder, _ = opened()
+    engine, stream, recorder, live, _ = opened()
     microphone = Microphone(stream, 0.0, 0.0)
     for k in range(100):
         microphone.give(lost=700 if k == 80 else 0, **({"output_underflow": True} if k == 80 else {}))
-        work(engine, recorder)
-    recorder.close()
+        work(engine, live)
+    end(live, recorder)
     assert abs(engine.counts.lost_frames - 700) <= 1
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    losses=st.lists(st.tuples(st.integers(60, 300), st.integers(40, 30_000)), min_size=1, max_size=8),
+    late=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_times_that_are_off_to_one_side_tell_a_loss_to_the_frame(losses, late, seed):
+    """As a sound server's: a third are right, others off by up to 10 ms, all to the same side."""
+    rate, block = 16_000, 80
+    random, clock = np.random.default_rng(seed), CaptureClock(rate, block)
+    spoken, position, found, gone = 0, 80, [], 0
+
+    def take(fault: bool) -> None:
+        nonlocal spoken, position
+        off = random.choice([0.0, 0.0, 0.0025, 0.005, 0.0075, 0.01]) * (1 if late else -1)
+        clock.take(1.7e9 + spoken / rate + off, block, position, fault)
+        spoken, position = spoken + block, position + block
+
+    for blocks, lost in [(300, 0), *losses]:
+        gone += lost
+        spoken += lost
+        expected = (position, lost)
+        for k in range(blocks):
+            take(fault=k == 0 and lost > 0)
+            found += clock.losses()
+        if lost:
+            found += clock.losses(final=True)
+            assert clock.unsure_from is None and found[-1][0] == expected[0]
+            assert abs(found[-1][1] - lost) <= 1
+    assert len(found) == len(losses) and abs(sum(frames for _, frames in found) - gone) <= 1
+    assert abs((clock.ended - 1.7e9) * rate - spoken) <= 2 and abs((clock.began - 1.7e9) * rate - (gone - 80)) <= 2
+
+
+def test_what_a_sound_server_kept_does_not_move_the_end(opened):
+    """Sound that comes seconds late, all at once, was captured in time: the silence behind it begins where it ends."""
+    _, stream, _, _, _ = opened()
+    microphone = Microphone(stream, 0.0, 0.0)
+    for k in range(300):
+        microphone.give(late=2.0 if k > 280 else 0.01)
+    assert stream.ended == pytest.approx(AHEAD + 100 + 300 * BLOCK / RATE, abs=2 / RATE)
+    assert stream.began == pytest.approx(AHEAD + 100, abs=2 / RATE)
+
+
 def test_a_loss_longer_than_the_rings(opened):
-    engine, stream, recorder, folder = opened()
+    engine, stream, recorder, live, folder = opened()
     microphone = Microphone(stream, 0.0, 0.0)
     for k in range(200):
         if k == 100:
             microphone.give(3 * engine.capacity, input_overflow=True)
         microphone.give()
-        work(engine, recorder)
-    recorder.close()
+        work(engine, live)
+    end(live, recorder)
     captured, played = (soundfile.read(folder / name, dtype="float32")[0] for name in ("in.wav", "out.wav"))
     assert len(captured) == microphone.frame == len(played) + engine.delay
     assert np.abs(places(captured)).max() == 0
     np.testing.assert_array_equal(captured[-2000 : -engine.delay], played[-2000 + engine.delay :])
 
 
-@settings(max_examples=100, deadline=None)
-@given(parts=st.lists(st.tuples(st.booleans(), st.integers(0, 150)), max_size=20), size=st.integers(40, 60))
-def test_silence_in_a_ring_against_a_list(parts, size):
-    ring, written = Ring(size, 1), np.zeros(0, np.float32)
-    for silent, count in parts:
-        count = count if silent else min(count, size)
-        block = np.zeros(count) if silent else np.arange(1, count + 1)
-        ring.silence(count) if silent else ring.write(block[:, None])
-        written = np.concatenate([written, block])
-        assert ring.end == len(written)
-        kept = min(size, len(written))
-        out = np.full((kept, 1), -7, np.float32)
-        assert ring.read(len(written) - kept, out) == kept
-        np.testing.assert_array_equal(out[:, 0], written[len(written) - kept :])
-
-
 class Vanishing:
     """The loudspeaker's side of a DeviceStream: it vanishes once, after some blocks, and comes back."""
 
-    lost, latency, backlog = False, 0.0, 0.0
+    lost, latency, backlog, unsure_from = False, 0.0, 0.0, None
 
     def __init__(self, engine: LiveEngine, vanishes_at: int):
         self._engine, self._vanishes_at = engine, vanishes_at
@@ -224,6 +263,9 @@ class Vanishing:
         self._engine.counts.reconnects += 1
         self.open()
         return True
+
+    def losses(self, final: bool = False) -> list[tuple[int, int]]:
+        return []
 
     def close(self) -> None:
         """Nothing is open."""
@@ -272,7 +314,11 @@ class Held(Vanishing):
         return True
 
     @property
-    def heard(self) -> float:
+    def began(self) -> float:
+        return 1000 + (self._frame - self._engine.position) / RATE
+
+    @property
+    def ended(self) -> float:
         return 1000 + self._frame / RATE
 
     def renew(self, between) -> None:

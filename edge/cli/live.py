@@ -191,8 +191,7 @@ class _Live:
                     while key := pressed():
                         self._mixer.key(key)
                         self._apply()
-                    if self._recorder:
-                        self._recorder.step()
+                    self._record()
                     if not self._stream.poll():
                         self._reconnect()
                     elif late := self._late():
@@ -202,6 +201,7 @@ class _Live:
         finally:
             self._stream.close()
             self._worker.stop()
+            self._record(final=True)
             if self._recorder:
                 self._recorder.close()
         if self._worker.failed is not None:
@@ -257,10 +257,11 @@ class _Live:
         engine = self._engine
         if self._source is not None:  # a file just goes on where it was
             return
-        if engine.position:
-            self._recorded_until = self._stream.heard
         assert self._worker is not None
         self._worker.stop()
+        self._record(final=True)
+        if engine.position:
+            self._recorded_until = self._stream.ended
         if self._recorder:
             self._recorder.restart()
         engine.restart()
@@ -270,9 +271,20 @@ class _Live:
             return
         self._worker = Worker(self._engine)
         self._start()
-        if self._recorder and self._recorded_until is not None:
-            self._recorder.skip(round((self._stream.heard - self._recorded_until) * self._engine.rate))
+
+    def _record(self, final: bool = False) -> None:
+        """Write what was captured and played as far as it is known what the device lost on the way."""
+        end = self._engine.captured.end  # before all else: a fault is known before its frames are there
+        losses = self._stream.losses(final)
+        if self._recorder and self._recorded_until is not None and end:
+            gap = self._stream.began - self._recorded_until
+            self._recorder.skip(max(0, round(gap * self._engine.rate)))
             self._recorded_until = None
+        if self._recorder:
+            for position, frames in losses:
+                self._recorder.lose(position, frames)
+            unsure = self._stream.unsure_from
+            self._recorder.step(end if unsure is None else min(end, unsure))
 
     def _adapt(self) -> None:
         """Wait a block longer where results keep coming too late although the model is fast enough."""

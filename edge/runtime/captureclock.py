@@ -4,48 +4,106 @@ from __future__ import annotations
 
 import numpy as np
 
-HISTORY = 64  # blocks by whose median the time of a block is expected
-MIN_SECONDS = 0.02  # of a loss that is believed without an overflow: a device's times jitter by some milliseconds
-_BLOCKS = 1.5  # the same in blocks, where these are long
+HISTORY = 64  # callbacks of which Lateness is the median
+WINDOW_SECONDS = 1.3  # of blocks whose times are compared, before and after a fault
+LEAST_BLOCKS, MOST_BLOCKS = 4, 256  # in a window
+LEAST_SECONDS = 0.001  # of a loss
+_EARLY, _LATE = 0.1, 0.9  # quantiles of the times
+_DOUBT = 8.0  # a loss is more than this many times their scatter there, by the root of their number
 
 
 class CaptureClock:
-    """Follows one stream's blocks of captured frames from its start.
+    """Finds what one stream lost, at the faults that the device reports, by the times of the blocks around them.
 
-    A single time jitters, so the length of a single loss does. What it was off by shows in the median of the blocks
-    that follow, and the next loss makes up for it: errors do not add up, however often a device overflows.
+    A single time is off by some milliseconds. Most of that is to one side, as a device may tell late but not early, or
+    the other way round: so the quantile on the tighter side of many times is good to a few hundredths of a millisecond,
+    and a loss is known only when the window after it is full. What is too little to be told from chance is owed, and
+    counts at the next fault.
+
+    The audio thread calls `take`, another thread all else.
     """
 
-    def __init__(self, rate: int, block: int):
-        self._rate = rate
-        self._least = max(MIN_SECONDS * rate, _BLOCKS * block)
+    def __init__(self, rate: int, block: int, side: float = _LATE):
+        """`side`: of an earlier stream on the same device."""
+        self._rate, self.side = rate, side
+        self._window = int(np.clip(WINDOW_SECONDS * rate / block, LEAST_BLOCKS, MOST_BLOCKS))
+        self._offsets = np.zeros(8 * self._window)  # time of a block in frames - its position, of the latest
         self._position = self._blocks = 0
-        self._offsets = np.zeros(HISTORY)  # time of a block in frames - its position, of the latest
-        self._base = self._owed = 0.0  # the offset before a loss; frames by which the losses before were too short
-        self._settled_at: int | None = None
+        self._lead = 0  # frames before the listener's position 0
+        self._faults: list[tuple[int, int]] = []  # block that follows, the listener's position there
+        self._since = 0  # block after the last fault that is settled
+        self._owed = 0.0  # frames
 
-    def lost(self, time: float, frames: int, overflow: bool, anew: bool = False) -> int:
-        """Take the next block of `frames`; how many are missing before it, 0 while nothing is reported.
+    def take(self, time: float, frames: int, position: int, fault: bool) -> None:
+        """The next block of `frames`, captured at `time` (seconds, by any clock that goes on with losses).
 
-        time: seconds, when its first frame was captured, by any clock that goes on with losses. overflow: the device
-        says that it lost something. anew: it was started anew, which may have lost something.
+        position: where the listener puts it, from 0 on. fault: the device says that something went wrong before it.
         """
-        offset, lost = time * self._rate - self._position, 0
-        if (overflow or anew) and self._blocks:
-            if self._settled_at is None:
-                self._base = self._median() - self._owed
-            self._settled_at = self._blocks + HISTORY
-            missing = offset - self._base
-            lost = max(0, round(missing)) if overflow or missing >= self._least else 0
-        self._offsets[self._blocks % HISTORY] = offset - lost
-        self._position += lost + frames
+        self._offsets[self._blocks % len(self._offsets)] = time * self._rate - self._position
+        if fault and self._blocks:
+            self._faults.append((self._blocks, position))
+        self._lead = self._position - position
+        self._position += frames
         self._blocks += 1
-        if self._blocks == self._settled_at:
-            self._owed, self._settled_at = self._median() - self._base, None
-        return lost
 
-    def _median(self) -> float:
-        return float(np.median(self._offsets[: min(self._blocks, HISTORY)]))
+    @property
+    def unsure_from(self) -> int | None:
+        """The listener's position of the first fault of which it is not known yet what was lost."""
+        return self._faults[0][1] if self._faults else None
+
+    def losses(self, final: bool = False) -> list[tuple[int, int]]:
+        """What has become known: (position, frames that were lost before it). `final`: no more blocks will come."""
+        faults, blocks = list(self._faults), self._blocks
+        if not faults:
+            return []
+        first, last = faults[0][0], faults[-1][0]
+        if not final and blocks - last < self._window and blocks - first < 2 * self._window:
+            return []
+        before = self._around(max(self._since, first - self._window), first)
+        self._choose(before)
+        level = float(np.quantile(before, self.side)) - self._owed
+        found, placed, now = [], 0, level
+        for (start, position), end in zip(faults, [block for block, _ in faults[1:]] + [blocks], strict=True):
+            times = self._around(start, min(end, start + self._window))
+            if len(times) < LEAST_BLOCKS and end != blocks:  # one fault in two parts
+                continue
+            now = float(np.quantile(times, self.side))
+            chance = _DOUBT * self._scatter(before) / np.sqrt(min(len(before), len(times)))
+            lost = round(now - level - placed)
+            if lost >= max(LEAST_SECONDS * self._rate, chance):
+                placed += lost
+                if position:  # else nobody listened yet
+                    found.append((position, lost))
+        self._owed, self._since = now - level - placed, last
+        del self._faults[: len(faults)]
+        return found
+
+    @property
+    def began(self) -> float:
+        """Seconds, when the listener's position 0 was captured; only after a block."""
+        return (self._lead + float(np.quantile(self._latest(), self.side))) / self._rate
+
+    @property
+    def ended(self) -> float:
+        """Seconds, when the frame after the last one was captured, by what `losses` found so far."""
+        self._choose(self._latest())
+        return (self._position + float(np.quantile(self._latest(), self.side)) - self._owed) / self._rate
+
+    def _latest(self) -> np.ndarray:
+        since = self._faults[-1][0] if self._faults else self._since
+        return self._around(max(since, self._blocks - self._window), self._blocks)
+
+    def _around(self, start: int, end: int) -> np.ndarray:
+        return self._offsets[np.arange(start, max(end, start + 1)) % len(self._offsets)]
+
+    def _choose(self, times: np.ndarray) -> None:
+        """The side on which the times scatter less."""
+        if len(times) > 2 * LEAST_BLOCKS:
+            self.side = min(_LATE, _EARLY, key=lambda side: self._scatter(times, side))
+
+    def _scatter(self, times: np.ndarray, side: float | None = None) -> float:
+        outer, inner = (0.95, 0.75) if (side or self.side) == _LATE else (0.05, 0.25)
+        return float(abs(np.quantile(times, outer) - np.quantile(times, inner)))
 
 
 class Lateness:

@@ -124,18 +124,18 @@ class DeviceStream:
         self._calls = self._seen = 0
         self._looked_at = self._still = 0.0  # seconds without a callback
         self._call_times = np.zeros(_CALLS)
+        self._shifts = np.zeros(_CALLS)  # our clock - the devices', which may be set while no stream runs
         self._first_call = 0  # since the stream was opened
         self._clock, self._lateness = CaptureClock(1, 1), Lateness()  # of the stream
         self.lost = self._hangs = False
-        self._fresh = 0.0  # seconds of what a device has captured, if it was just started
         self._reported = 0.0  # seconds of latency, in and out, as PortAudio says before it runs
 
     def open(self) -> None:
         """Open and start; EdgeError where the devices refuse."""
         engine, (source, target) = self.engine, self._devices
-        self._clock, self._lateness = CaptureClock(engine.rate, engine.block), Lateness()
+        self._clock = CaptureClock(engine.rate, engine.block, self._clock.side)
+        self._lateness = Lateness()
         options = self._options()
-        self._fresh = options["latency"] + 2 * engine.block / engine.rate
         try:
             if self._inputs:
                 self._stream = self._sound.Stream(
@@ -165,9 +165,30 @@ class DeviceStream:
         return {"samplerate": rate, "blocksize": block, "dtype": "float32", "latency": latency}
 
     @property
-    def heard(self) -> float:
-        """`time.perf_counter()` when the latest callback's first frame was captured; only after one."""
-        return float(self._call_times[(self._calls - 1) % _CALLS]) - self._lateness.of_input
+    def began(self) -> float:
+        """`time.perf_counter()` when the engine's position 0 was captured; only after a callback."""
+        return self._clock.began + self._shift
+
+    @property
+    def ended(self) -> float:
+        """The same of the frame after the last one."""
+        return self._clock.ended + self._shift
+
+    @property
+    def _shift(self) -> float:
+        calls = np.arange(max(self._first_call, self._calls - _CALLS), self._calls)
+        return float(self._shifts[calls % _CALLS].min())  # a callback may run late, but not early
+
+    @property
+    def unsure_from(self) -> int | None:
+        """The engine's position from which on it is not known yet what the device lost."""
+        return self._clock.unsure_from
+
+    def losses(self, final: bool = False) -> list[tuple[int, int]]:
+        """What the device is now known to have lost: (the engine's position, frames before it); counted, too."""
+        found = self._clock.losses(final)
+        self.engine.counts.lost_frames += sum(frames for _, frames in found)
+        return found
 
     @property
     def latency(self) -> float:
@@ -320,14 +341,11 @@ class DeviceStream:
 
     def _duplex(self, captured, played, frames, when, status) -> None:
         self._called(status)
-        timed = when.inputBufferAdcTime > 0  # not every system tells it
-        at = when.inputBufferAdcTime if timed else when.currentTime
-        # ALSA starts both ways anew after an underflow of the output; then nothing waits to be read
-        anew = bool(status) and timed and when.currentTime - at < self._fresh
-        self._lateness.add(when.inputBufferAdcTime, when.currentTime, when.outputBufferDacTime)
-        lost = self._clock.lost(at, frames, status.input_overflow, anew)
-        if lost:
-            self.engine.lose(lost)
+        heard, call = when.inputBufferAdcTime, (self._calls - 1) % _CALLS
+        self._shifts[call] = self._call_times[call] - when.currentTime
+        self._lateness.add(heard, when.currentTime, when.outputBufferDacTime)
+        # not every system tells when it captured
+        self._clock.take(heard if heard > 0 else when.currentTime, frames, self.engine.position, bool(status))
         self.engine.callback(captured, played)
 
     def _playback(self, played, frames, when, status) -> None:

@@ -33,7 +33,7 @@ class LiveCounts:
     late_frames: int = 0
     skips: int = 0  # times that the worker gave up what it had missed
     xruns: int = 0
-    lost_frames: int = 0  # that the device captured and lost; silence stands for them
+    lost_frames: int = 0  # that the device captured and lost; a recording has silence for them
     reconnects: int = 0
     busy_seconds: float = 0.0
     worked_frames: int = 0
@@ -180,24 +180,11 @@ class LiveEngine:
         start = self.position - self.delay
         self.position += count
         count = self._play(start, played)
-        if count and start > self.played.end:
-            self.played.silence(start - self.played.end)
         again = min(count, max(0, self.played.end - start))
         self.played.write(played[again:count])
         self.counts.frames += count
         if self._wake.locked():
             self._wake.release()
-
-    def lose(self, frames: int) -> None:
-        """The device lost `frames` before the next block: silence in their place, so that no position slips.
-
-        What would have been played meanwhile is left out, and is silence in `played`.
-        """
-        if self.started and frames:
-            self.captured.silence(frames)
-            self.position += frames
-            self.counts.lost_frames += frames
-            self._jumped = True
 
     def _play(self, start: int, out: np.ndarray) -> int:
         """Mix the frames from position `start` on into `out`; returns how many there were before the end."""
@@ -246,7 +233,7 @@ class LiveEngine:
             np.minimum(weight, ramp, out=weight)
         np.matmul(dry, self._spread, out=other)
         _blend(out, other, weight)
-        # the result ended with the block before, or the position went back or ahead
+        # the result ended with the block before, or the position went back
         if self._jumped or abs(weight[0, 0] - self._wetness) > 1.5 / self._fade:
             self._jumped = False
             np.subtract(self._last, out[:1], out=self._jump)

@@ -42,16 +42,11 @@ class ClickPlayer:
         for start, click in zip(self._starts, self._clicks, strict=True):
             self._played[start : start + length] = click
         self._captured = np.zeros_like(self._played)
-        self._position, self.started = 0, False
+        self.position, self.started = 0, False
 
     @property
     def ended(self) -> bool:
-        return self._position + self.block > len(self._played)
-
-    def lose(self, frames: int) -> None:
-        """Frames that the device captured and lost: the clicks meanwhile are not played."""
-        if self.started:
-            self._position = min(len(self._played), self._position + frames)
+        return self.position + self.block > len(self._played)
 
     def callback(self, captured: np.ndarray | None, played: np.ndarray) -> None:
         """As LiveEngine's: float32 (n, channels) in, (n, outputs) out."""
@@ -59,11 +54,11 @@ class ClickPlayer:
         played.fill(0)
         if not self.started or self.ended:
             return
-        span = slice(self._position, self._position + count)
+        span = slice(self.position, self.position + count)
         played[:] = self._played[span, None]
         if captured is not None:
             self._captured[span] = captured[:, 0]
-        self._position += count
+        self.position += count
 
     def result(self) -> Loop:
         """Raises EdgeError where less than half of the clicks came back."""

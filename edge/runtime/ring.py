@@ -39,15 +39,6 @@ class Ring:
             self._buffer[: count - first] = block[first:]
         self.span = (start, end + count)
 
-    def silence(self, frames: int) -> None:
-        """Append zeros, any number; what they overwrite is given up before."""
-        start, end = self.span
-        self.span = (max(start, end + frames - self.frames), end)
-        at, count = end % self.frames, min(frames, self.frames)
-        self._buffer[at : at + count] = 0
-        self._buffer[: max(0, at + count - self.frames)] = 0
-        self.span = (max(start, end + frames - self.frames), end + frames)
-
     def read(self, position: int, out: np.ndarray, spare: int = 0) -> int:
         """Copy what is there of the frames from `position` on into `out` (n, channels); returns how many.
 

@@ -92,15 +92,22 @@ class Recorder:
             _Tape(engine.played, AudioWriter(played, engine.rate, engine.outputs)),
         ]
 
-    def step(self) -> None:
+    def step(self, until: int | None = None) -> None:
+        """Write what is there, before the position `until`."""
         for tape in self._tapes:
-            tape.step()
+            tape.step(until)
+
+    def lose(self, position: int, frames: int) -> None:
+        """Silence for what the device lost before `position`, which must not be written yet."""
+        for tape in self._tapes:
+            tape.gaps.append((position, frames))
 
     def restart(self) -> None:
         """Go on at position 0, in the same files: after what came before is written, the engine restarts."""
         self.step()
         for tape in self._tapes:
             tape.position = 0
+            tape.gaps.clear()  # those behind what was played: `skip` makes both alike
 
     def skip(self, frames: int) -> None:
         """Silence for what no device captured or played, before anything more is written; both go on alike."""
@@ -124,6 +131,7 @@ class _Tape:
     def __init__(self, ring: Ring, writer: AudioWriter):
         self._ring, self.writer = ring, writer
         self.position = self.written = self.lost = 0
+        self.gaps: list[tuple[int, int]] = []  # position, frames of silence before it
         self._block = np.zeros((min(4096, ring.frames // 4), ring.channels), np.float32)
 
     def silence(self, frames: int) -> None:
@@ -131,8 +139,16 @@ class _Tape:
         for start in range(0, frames, len(self._block)):
             self._write(min(len(self._block), frames - start))
 
-    def step(self) -> None:
-        while (ready := min(self._ring.end - self.position, len(self._block))) > 0:
+    def step(self, until: int | None) -> None:
+        end = self._ring.end if until is None else min(until, self._ring.end)
+        while self.gaps and self.gaps[0][0] <= end:
+            position, frames = self.gaps.pop(0)
+            self._copy(position)
+            self.silence(frames)
+        self._copy(end)
+
+    def _copy(self, end: int) -> None:
+        while (ready := min(end - self.position, len(self._block))) > 0:
             count = self._ring.read(self.position, self._block[:ready], spare=len(self._block))
             if count == 0:
                 self._block[:ready] = 0
