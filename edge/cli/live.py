@@ -19,6 +19,7 @@ from edge.cli.mixer import Mixer
 from edge.cli.status import meter, status_line
 from edge.errors import EdgeError, InputError
 from edge.outputs import output_folder, refuse_inputs
+from edge.runtime.captureclock import NEAR_BLOCKS
 from edge.runtime.chain import statistics_of
 from edge.runtime.devices import BACKLOG_SECONDS, DeviceStream, negotiate, parse_device
 from edge.runtime.graphs import LoadedGraph, load_graph
@@ -173,7 +174,8 @@ class _Live:
         self._worker: Worker | None = None
         self._stop_at = float("inf")
         self._usual_backlog = self._restart_after = 0.0
-        self._recorded_until: float | None = None  # perf_counter, of what was captured before a device went
+        self._first_heard: float | None = None  # perf_counter, of the recording's first frame
+        self._gap = False  # since its last frame devices were started
         self._seen_frames = self._seen_late = 0
 
     def run(self, seconds: float | None) -> None:
@@ -260,11 +262,10 @@ class _Live:
         assert self._worker is not None
         self._worker.stop()
         self._record(final=True)
-        if engine.position:
-            self._recorded_until = self._stream.ended
         if self._recorder:
             self._recorder.restart()
         engine.restart()
+        self._gap = True
 
     def _go_on(self) -> None:
         if self._source is not None:
@@ -276,15 +277,27 @@ class _Live:
         """Write what was captured and played as far as it is known what the device lost on the way."""
         end = self._engine.captured.end  # before all else: a fault is known before its frames are there
         losses = self._stream.losses(final)
-        if self._recorder and self._recorded_until is not None and end:
-            gap = self._stream.began - self._recorded_until
-            self._recorder.skip(max(0, round(gap * self._engine.rate)))
-            self._recorded_until = None
-        if self._recorder:
-            for position, frames in losses:
-                self._recorder.lose(position, frames)
+        if self._recorder is None:
+            return
+        if self._source is None and end:
+            self._place()
+        for position, frames in losses:
+            self._recorder.lose(position, frames)
+        if not final:
+            end -= NEAR_BLOCKS * self._engine.block
             unsure = self._stream.unsure_from
-            self._recorder.step(end if unsure is None else min(end, unsure))
+            end = end if unsure is None else min(end, unsure)
+        self._recorder.step(end)
+
+    def _place(self) -> None:
+        """Where devices were started, go on at the time at which they heard: errors of several gaps do not add up."""
+        assert self._recorder is not None
+        if self._first_heard is None:
+            self._first_heard = self._stream.began
+        elif self._gap:
+            place = round((self._stream.began - self._first_heard) * self._engine.rate)
+            self._recorder.skip(max(0, place - self._recorder.written))
+        self._gap = False
 
     def _adapt(self) -> None:
         """Wait a block longer where results keep coming too late although the model is fast enough."""

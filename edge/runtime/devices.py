@@ -170,11 +170,6 @@ class DeviceStream:
         return self._clock.began + self._shift
 
     @property
-    def ended(self) -> float:
-        """The same of the frame after the last one."""
-        return self._clock.ended + self._shift
-
-    @property
     def _shift(self) -> float:
         calls = np.arange(max(self._first_call, self._calls - _CALLS), self._calls)
         return float(self._shifts[calls % _CALLS].min())  # a callback may run late, but not early

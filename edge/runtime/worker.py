@@ -109,9 +109,14 @@ class Recorder:
             tape.position = 0
             tape.gaps.clear()  # those behind what was played: `skip` makes both alike
 
+    @property
+    def written(self) -> int:
+        """Frames so far, silence too."""
+        return max(tape.written for tape in self._tapes)
+
     def skip(self, frames: int) -> None:
         """Silence for what no device captured or played, before anything more is written; both go on alike."""
-        end = max(tape.written for tape in self._tapes) + frames
+        end = self.written + frames
         for tape in self._tapes:
             tape.lost += frames
             tape.silence(end - tape.written)
