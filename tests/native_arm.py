@@ -16,7 +16,7 @@ from edge.bundle import Bundle, open_bundle
 from edge.errors import EdgeError
 
 GUEST = Path(__file__).with_name("native_arm_guest.py")
-CALLS = {"enhance": 40, "separate": 3}  # of `process`, a hop each
+CALLS = {"enhance": 40, "separate": 2}  # of `process`, a hop each
 WARM_UP = {"enhance": 8, "separate": 1}  # before the counts are steady
 
 

@@ -29,6 +29,7 @@ from edge.native.library import Options
 from edge.native.session import StreamOptions
 from edge.runtime.converted import at_rate
 from edge.runtime.graphs import load_graph
+from edge.runtime.lowdelay import HALF, LowDelayResampler
 from edge.runtime.session import Live, new_session
 from edge.runtime.streams import Statistics
 
@@ -140,10 +141,28 @@ def test_any_rate_equals_the_python_session_at_that_rate(both, pieces, sizes, se
     assert snr_db(expected, got) > 100 or np.abs(expected - got).max() < 1e-6
 
 
+@SLOWLY
+@given(
+    pieces=PIECES, sizes=SIZES, seed=st.integers(0, 99), rate=st.sampled_from([8000, 11025, 44100, 48000, 96000, 22051])
+)
+def test_short_filters_are_those_of_python_to_the_bit(both, pieces, sizes, seed, rate):
+    bundle, graph, native = both
+    inner = new_session(bundle, graph)
+    session = at_rate(inner, rate, converter=LowDelayResampler)
+    audio = signal(pieces, session.hop, max(1, bundle.manifest.channels), seed)
+    stream = NativeStream(native, "onnx", StreamOptions(rate=rate, low_delay=True))
+    model, lower = inner.latency_samples / inner.sample_rate, min(rate, inner.sample_rate)
+    assert model <= stream.latency_samples / rate < model + 2 * (HALF + 2) / lower + 2 / rate
+    got = fed(NativeSession(stream, session.shape_out, session.hop), audio, sizes)
+    expected = fed(session, audio if session.shape_in else audio[0], [4096])
+    np.testing.assert_array_equal(heard(got), heard(expected))
+
+
+@pytest.mark.parametrize("low_delay", [False, True])
 @pytest.mark.parametrize("rate", [8000, 22051, 44100, 48000])
-def test_no_result_comes_later_than_the_latency(both, rate):
+def test_no_result_comes_later_than_the_latency(both, rate, low_delay):
     """Hops and the converters' blocks drift: their longest waits meet after seconds only, and the stream says so."""
-    stream = NativeStream(both[2], "onnx", StreamOptions(rate=rate))
+    stream = NativeStream(both[2], "onnx", StreamOptions(rate=rate, low_delay=low_delay))
     block = np.zeros((stream.inputs, 701), np.float32)
     for _ in range(60 * rate // 701):
         stream.process(block)

@@ -43,6 +43,7 @@ class Options(ctypes.Structure):
         ("block", c_int32),
         ("mean", c_double),
         ("deviation", c_double),
+        ("low_delay", c_int32),
     ]
 
 

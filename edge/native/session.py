@@ -21,7 +21,8 @@ class StreamOptions:
     """rate, channels: 0 for the model's; latency: s, 0 for the segment; attenuation: dB.
 
     worker: a thread of its own; block: samples of the longest block then, 0 for a hop.
-    mean, deviation: of the whole recording (separators), NaN for running ones.
+    mean, deviation: of the whole recording (separators), NaN for running ones. low_delay: rates are converted by
+    short filters, as edge.runtime.lowdelay.
     """
 
     threads: int = 1
@@ -34,6 +35,7 @@ class StreamOptions:
     block: int = 0
     mean: float = float("nan")
     deviation: float = float("nan")
+    low_delay: bool = False
 
 
 class NativeBundle:
@@ -79,7 +81,7 @@ class NativeStream:
         native.sample_rate, native.channels = o.rate, o.channels
         native.latency, native.attenuation_limit = o.latency, o.attenuation
         native.consistent, native.worker, native.block = o.consistent, o.worker, o.block
-        native.mean, native.deviation = o.mean, o.deviation
+        native.mean, native.deviation, native.low_delay = o.mean, o.deviation, o.low_delay
         handle = ctypes.c_void_p()
         self._library.call("stream_open", bundle.handle, ctypes.byref(native), ctypes.byref(handle))
         self.handle = handle.value

@@ -71,7 +71,8 @@ class LowDelayResampler:
             phase = phase * len(self._taps) // self._up
         starts = base - (self._reach - 1) - self._first
         windows = np.lib.stride_tricks.sliding_window_view(self._line, 2 * self._reach, axis=0)[starts]
-        out = np.einsum("nct,nt->nc", windows, self._taps[phase], optimize=False)
+        # in double, so that the order of additions does not show in the float
+        out = np.einsum("nct,nt->nc", windows, self._taps[phase], dtype=np.float64, optimize=False)
         self._emitted = total
         drop = int(total * self._down // self._up) - (self._reach - 1) - self._first
         if drop > 0:

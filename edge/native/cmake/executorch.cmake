@@ -1,7 +1,7 @@
 # ExecuTorch's C++ runtime out of the executorch wheel (1.5 and newer: headers, shared libraries, XNNPACK).
 set(EXECUTORCH_SDK "" CACHE PATH "The folder `executorch` of the unpacked wheel, or of site-packages")
 list(APPEND CMAKE_PREFIX_PATH ${EXECUTORCH_SDK}/share/cmake)
-find_package(executorch CONFIG REQUIRED PATHS ${EXECUTORCH_SDK}/share/cmake NO_DEFAULT_PATH)
+find_package(executorch CONFIG REQUIRED PATHS ${EXECUTORCH_SDK}/share/cmake NO_DEFAULT_PATH NO_CMAKE_FIND_ROOT_PATH)
 if(NOT EXECUTORCH_RUNTIME_LIBRARY_DIR)
   message(FATAL_ERROR "${EXECUTORCH_SDK} holds no C++ runtime: executorch 1.5 or newer is needed")
 endif()

@@ -72,6 +72,7 @@ typedef struct stemedge_options {
   int32_t block;            /* with worker: samples of the longest block; default 0: a hop. Longer ones may be late */
   double mean, deviation;   /* separators: of the whole recording's mono mix, at the model's rate, for the apply loop
                                of demucs; default NaN: running ones */
+  int32_t low_delay;        /* 1: rates are converted by short filters, 70 dB, in place of libsoxr: see the latencies */
 } stemedge_options;
 
 typedef struct stemedge_stream_info {

@@ -176,7 +176,7 @@ class Scratch {
 core::Statistics measured(Reader& reader, const stemedge_bundle_info& info) {
   const auto channels = static_cast<size_t>(info.channels);
   core::Statistics statistics;
-  core::Resampler resampler(reader.rate(), info.sample_rate, channels);
+  const auto resampler = core::new_soxr(reader.rate(), info.sample_rate, channels);
   core::Fifo converted(channels, 2 * kBlock);
   Planes planes(reader.channels(), std::vector<float>(kBlock));
   std::vector<const float*> in(channels);
@@ -187,10 +187,10 @@ core::Statistics measured(Reader& reader, const stemedge_bundle_info& info) {
     converted.clear();
   };
   while (const size_t count = reader.read(planes)) {
-    resampler.process(in.data(), count, converted);
+    resampler->process(in.data(), count, converted);
     update();
   }
-  resampler.flush(converted);
+  resampler->flush(converted);
   update();
   reader.rewind();
   return statistics;

@@ -11,30 +11,16 @@ size_t scaled(size_t samples, int from, int to) {
   return static_cast<size_t>(std::ceil(static_cast<double>(samples) * to / from));
 }
 
-// Seconds that a converter holds a sample back, at most.
-double longest_wait(int from, int to) {
-  constexpr size_t step = 16;
-  Resampler converter(from, to, 1);
-  const std::vector<float> zeros(step);
-  const float* in[] = {zeros.data()};
-  Fifo out(1, 8192);
-  double longest = 0;
-  size_t given = 0;
-  for (size_t taken = step; taken < 4 * static_cast<size_t>(from); taken += step) {
-    longest = std::max(longest, static_cast<double>(taken) / from - static_cast<double>(given) / to);
-    converter.process(in, step, out);
-    given += out.size();
-    out.clear();
-  }
-  return longest;
+std::unique_ptr<Resampler> converter(int from, int to, size_t planes, bool low_delay) {
+  return low_delay ? new_low_delay(from, to, planes) : new_soxr(from, to, planes);
 }
 
 }  // namespace
 
-Engine::Engine(std::unique_ptr<Session> session, int model_rate, int rate)
+Engine::Engine(std::unique_ptr<Session> session, int model_rate, int rate, bool low_delay)
     : session_(std::move(session)),
-      down_(rate, model_rate, session_->inputs()),
-      up_(model_rate, rate, session_->outputs()),
+      down_(converter(rate, model_rate, session_->inputs(), low_delay)),
+      up_(converter(model_rate, rate, session_->outputs(), low_delay)),
       hop_(scaled(session_->hop(), model_rate, rate)),
       latency_(measured_latency(model_rate, rate)),
       low_in_(inputs(), scaled(2 * kBlock, rate, model_rate) + 4096),
@@ -43,8 +29,8 @@ Engine::Engine(std::unique_ptr<Session> session, int model_rate, int rate)
   reset();
 }
 
-// No sample waits longer: in the session, which follows from its hops, and in the converters, whose waits are measured
-// on silence. Each one's longest counts: where hops and libsoxr's blocks are out of step, they meet sooner or later.
+// No sample waits longer: in the session, which follows from its hops, and in the converters. Each one's longest
+// counts: where hops and libsoxr's blocks are out of step, they meet sooner or later.
 size_t Engine::measured_latency(int model_rate, int rate) {
   size_t longest = 0;
   for (size_t in = 1, out = 0; out < 4 * session_->hop(); ++in) {
@@ -52,14 +38,14 @@ size_t Engine::measured_latency(int model_rate, int rate) {
     out = session_->ready(in);
   }
   if (model_rate == rate) return longest;
-  const double waits = static_cast<double>(longest) * rate / model_rate + longest_wait(rate, model_rate) * rate +
-                       longest_wait(model_rate, rate) * rate;
+  const double waits = static_cast<double>(longest) * rate / model_rate + down_->longest_wait() * rate +
+                       up_->longest_wait() * rate;
   return static_cast<size_t>(std::ceil(waits));
 }
 
 void Engine::process(const float* const* in, float* const* out, size_t count) {
   taken_ += count;
-  down_.process(in, count, low_in_);
+  down_->process(in, count, low_in_);
   run(low_in_);
   limit();
   if (queue_.size() < count) throw Failure(STEMEDGE_FAILED, "a result came later than the latency; this is a bug");
@@ -76,7 +62,7 @@ void Engine::run(Fifo& low) {
 
 void Engine::give(Fifo& low) {
   const size_t before = queue_.size();
-  up_.process(low.read(), low.size(), queue_);
+  up_->process(low.read(), low.size(), queue_);
   given_ += queue_.size() - before;
   low.clear();
 }
@@ -89,12 +75,12 @@ void Engine::limit() {
 }
 
 void Engine::flush(Fifo& out) {
-  down_.flush(low_in_);
+  down_->flush(low_in_);
   run(low_in_);
   session_->flush(low_out_);
   give(low_out_);
   const size_t before = queue_.size();
-  up_.flush(queue_);
+  up_->flush(queue_);
   given_ += queue_.size() - before;
   limit();
   queue_.push_zeros(taken_ - given_);  // resampling there and back may round by a few samples
@@ -104,8 +90,8 @@ void Engine::flush(Fifo& out) {
 
 void Engine::reset() {
   session_->reset();
-  down_.reset();
-  up_.reset();
+  down_->reset();
+  up_->reset();
   low_in_.clear();
   low_out_.clear();
   queue_.clear();

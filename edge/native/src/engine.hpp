@@ -10,7 +10,7 @@ namespace stemedge::core {
 
 class Engine {
  public:
-  Engine(std::unique_ptr<Session> session, int model_rate, int rate);
+  Engine(std::unique_ptr<Session> session, int model_rate, int rate, bool low_delay);
 
   size_t inputs() const { return session_->inputs(); }
   size_t outputs() const { return session_->outputs(); }
@@ -33,7 +33,7 @@ class Engine {
   void limit();
 
   std::unique_ptr<Session> session_;
-  Resampler down_, up_;
+  std::unique_ptr<Resampler> down_, up_;
   const size_t hop_;
   const size_t latency_;
   Fifo low_in_, low_out_, queue_;  // at the model's rate; what is ready at `rate`

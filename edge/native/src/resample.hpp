@@ -1,32 +1,25 @@
-// Streaming sample-rate conversion by libsoxr, its delay compensated, as edge.audio.Resampler has it.
+// Streaming sample-rate conversion, its delay compensated.
 #pragma once
 
 #include <memory>
 
 #include "fifo.hpp"
 
-struct soxr;
-
 namespace stemedge::core {
 
 class Resampler {
  public:
-  // Throws Failure. Equal rates pass through.
-  Resampler(int rate_in, int rate_out, size_t planes);
-  ~Resampler();
+  virtual ~Resampler() = default;
   // Appends what is ready to `out`.
-  void process(const float* const* in, size_t count, Fifo& out);
-  void flush(Fifo& out);  // the rest; spent until reset
-  void reset();
-
- private:
-  void convert(const float* const* in, size_t count, Fifo& out);
-
-  double ratio_;
-  size_t planes_;
-  soxr* stream_ = nullptr;
-  std::vector<const float*> from_;
-  std::vector<float*> to_;
+  virtual void process(const float* const* in, size_t count, Fifo& out) = 0;
+  virtual void flush(Fifo& out) = 0;  // the rest; spent until reset
+  virtual void reset() = 0;
+  virtual double longest_wait() const = 0;  // seconds that a sample is held back, at most
 };
+
+// By libsoxr, as edge.audio.Resampler. Throws Failure. Equal rates pass through.
+std::unique_ptr<Resampler> new_soxr(int rate_in, int rate_out, size_t planes);
+// By a short filter, as edge.runtime.lowdelay, which these samples are to the bit.
+std::unique_ptr<Resampler> new_low_delay(int rate_in, int rate_out, size_t planes);
 
 }  // namespace stemedge::core

@@ -19,7 +19,7 @@ std::unique_ptr<Engine> new_engine(const Manifest& m, Graph& graph, const stemed
   } else {
     session = new_enhancer(m, graph, static_cast<size_t>(o.channels));
   }
-  return std::make_unique<Engine>(std::move(session), m.sample_rate, o.sample_rate);
+  return std::make_unique<Engine>(std::move(session), m.sample_rate, o.sample_rate, o.low_delay != 0);
 }
 
 // A hop to compute, and a block of the caller's, in which nothing can be read.
