@@ -133,6 +133,9 @@ void check_descriptions(const Object& manifest, Unknown& unknown) {
     for (const Json& value : manifest.object("parity")) need(value.is_number(), "parity must be numbers");
   if (manifest.has("tools"))
     for (const Json& value : manifest.object("tools")) need(value.is_string(), "tools must be strings");
+  if (manifest.has("checkpoints"))
+    for (const Json& value : manifest.list("checkpoints")) need(value.is_object(), "checkpoints must be objects");
+  if (!manifest.null("agreement")) manifest.object("agreement");
 }
 
 void check_precision(const std::string& name) {
@@ -155,6 +158,7 @@ void graph(const Json& value, const std::string& format, Manifest& m, Unknown& u
   if (object.has("ops"))
     for (const Json& count : object.object("ops")) Object::integer(count, object.name("ops"));
   if (!object.null("delegated_macs")) object.number("delegated_macs");
+  if (!object.null("least_runtime")) object.text("least_runtime");
   m.half[format] = false;
   if (!object.has("layers")) return;
   for (const Json& item : object.list("layers")) {
