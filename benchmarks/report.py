@@ -137,7 +137,7 @@ def text(content: Content) -> str:
     speed = [["bundle", "backend", "thr", "RTF", "spread", "ratio", "(95 %)"]]
     speed[0] += ["p50 ms", "p95 ms", "p99 ms", "max ms", "hop ms", "missed"]
     cost = [["bundle", "backend", "thr", "precision", "file MB", "weights MB", "MB/s read", "load ms", "first ms"]]
-    cost[0] += ["peak MB", "x of floor", "host %", "golden dB"]
+    cost[0] += ["peak MB", "x of floor", "host %", "native ms", "golden dB"]
     for name, r in zip(names, results, strict=True):
         case = [name, r["backend"], str(r["threads"])]
         times = r["hop_time"]
@@ -157,6 +157,7 @@ def text(content: Content) -> str:
                 *case,
                 r["precision"] + (f" p{r['prune_ratio']:g}" if r["prune_ratio"] else ""),
                 *cost_cells(r),
+                number(r.get("native_seconds"), 1e3, 2),
                 f"{r['golden_snr_db']:.0f}",
             ]
         )
@@ -196,6 +197,8 @@ def notes(content: Content) -> list[str]:
         )
     if any(r.get("overhead_share") is not None for r in content["results"]):
         lines.append("host %: what the streaming session adds to the graph's run, in percent of the hop.")
+    if any(r.get("native_seconds") is not None for r in content["results"]):
+        lines.append("native ms: a hop through the C++ library (docs/native.md), the graph's run in it, median.")
     measured = [r["memory"] for r in content["results"] if r.get("memory")]
     if measured:
         also = ", torch, which the executorch package brings," if any(m["torch"] for m in measured) else ""

@@ -79,6 +79,7 @@ class Result:
     overhead_seconds: float | None = None
     overhead_share: float | None = None
     overhead_share_of_work: float | None = None
+    native_seconds: float | None = None
     ratio: Ratio | None = None
     floor: Floor | None = None
     memory: Memory | None = None
@@ -317,7 +318,8 @@ def _result(case: Case, member: _Member, memory: Memory | None, peaks: list[Peak
     p50, p95, p99 = (float(p) for p in np.percentile(runs, [50, 95, 99]))
     lowest = floor.floor(values, case.backend, case.threads, p50, peaks)
     del values["run_seconds"], values["io_bytes"]
-    for key in ("load_seconds", "first_seconds", "overhead_seconds", "overhead_share", "overhead_share_of_work"):
+    overhead = ("overhead_seconds", "overhead_share", "overhead_share_of_work", "native_seconds")
+    for key in ("load_seconds", "first_seconds", *overhead):
         if key in values:
             values[key] = statistics.median(told[key] for told in member.told)
     values["peak_bytes"] = memory and memory.peak_bytes  # the measuring process holds more than the graph needs

@@ -13,7 +13,7 @@ import numpy as np
 from edge.backends import import_backend
 from edge.benchmarks.memory import peak_memory_bytes
 from edge.bundle import Bundle, open_bundle
-from edge.errors import EdgeError
+from edge.errors import EdgeError, InputError
 from edge.manifest import Manifest
 from edge.runtime.binding import Binding
 from edge.runtime.golden import check_golden
@@ -27,7 +27,8 @@ def serve(connection: Connection, path: str, backend: str, threads: int) -> None
     """Load the graph, check it against the golden output, then answer requests until None comes.
 
     Sends `{"error", "exit_code"}` or the description of the case; then each request n gives the seconds of n runs,
-    list of float; "overhead" gives `measure_overhead`; after None it sends `{"peak_bytes"}` and returns.
+    list of float; "overhead" gives `measure_overhead` and `measure_native`; after None it sends `{"peak_bytes"}` and
+    returns.
     """
 
     def prepare() -> tuple[dict[str, Any], Callable[[Any], Any]]:
@@ -42,7 +43,7 @@ def serve(connection: Connection, path: str, backend: str, threads: int) -> None
 
         def answer(request: Any) -> Any:
             if request == "overhead":
-                return measure_overhead(bundle.manifest, graph)
+                return measure_overhead(bundle.manifest, graph) | measure_native(bundle, backend, threads)
             return hops.run(request)
 
         return description, answer
@@ -110,13 +111,13 @@ class _TimedBinding:
         self.output = self._bound.output
 
 
-def measure_overhead(manifest: Manifest, graph: LoadedGraph) -> dict[str, float] | None:
+def measure_overhead(manifest: Manifest, graph: LoadedGraph) -> dict[str, float]:
     """What the streaming session adds to the graph's own run, per hop: seconds, share of the hop, share of its work.
 
-    None for a separator, whose session lets whole segments through.
+    Nothing of a separator, whose session lets whole segments through.
     """
     if manifest.task != "enhance":
-        return None
+        return {}
     from edge.runtime.streams import EnhancerStream
 
     timed = _TimedGraph(graph)
@@ -135,6 +136,26 @@ def measure_overhead(manifest: Manifest, graph: LoadedGraph) -> dict[str, float]
         "overhead_share": seconds * manifest.sample_rate / manifest.hop,
         "overhead_share_of_work": seconds / statistics.median(total),
     }
+
+
+def measure_native(bundle: Bundle, backend: str, threads: int) -> dict[str, float]:
+    """Seconds of a hop through the native library, the graph's run included; nothing of a separator, and where the
+    library or its backend is not installed."""
+    if bundle.manifest.task != "enhance":
+        return {}
+    try:
+        from edge.native.session import NativeBundle, NativeStream, StreamOptions
+
+        stream = NativeStream(NativeBundle(bundle.path), backend, StreamOptions(threads))
+    except (ImportError, InputError):
+        return {}
+    audio = 0.1 * np.random.default_rng(0).standard_normal((1, bundle.manifest.hop), dtype=np.float32)
+    seconds = []
+    for _ in range(_OVERHEAD_HOPS):
+        started = time.perf_counter()
+        stream.process(audio)
+        seconds.append(time.perf_counter() - started)
+    return {"native_seconds": statistics.median(seconds)}
 
 
 def describe(bundle: Bundle, backend: str) -> dict[str, Any]:

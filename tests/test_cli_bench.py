@@ -9,8 +9,18 @@ import pytest
 from conftest import make_bundle
 
 from edge.benchmarks.machine import fingerprint
+from edge.errors import InputError
+from edge.native import load_library
 
 SCHEMA = json.loads((Path(__file__).parent.parent / "benchmarks" / "report.schema.json").read_text())
+
+
+def native_library() -> bool:
+    try:
+        load_library()
+    except InputError:
+        return False
+    return True
 
 
 def bench(*arguments, seconds=0.3) -> subprocess.CompletedProcess:
@@ -53,6 +63,11 @@ def test_json_report(separator_path, both_enhancer_path, tmp_path):
     assert separate["ratio"]["value"] == 1.0 and separate["overhead_seconds"] is None
     assert executorch["ratio"] is None  # the baseline has no executorch graph
     assert 0 < onnx["overhead_share_of_work"] <= 1
+    assert separate["native_seconds"] is None
+    if native_library():
+        assert 0 < onnx["native_seconds"] < 1 and "native ms" in done.stdout
+    else:
+        assert onnx["native_seconds"] is None and "native ms" not in done.stdout
     assert {p["probe"] for p in report["peaks"]} == {"matmul", "conv", "row-1MB", "row-8MB"}
     page = (tmp_path / "report.html").read_text()
     assert page.count("<svg") == 4 and "tiny-separate" in page
