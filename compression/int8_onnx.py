@@ -62,6 +62,7 @@ def quantize_onnx(model: onnx.ModelProto, plan: list[PlannedLayer]) -> tuple[onn
     asked = {p.name: p.precision for p in plan}
     ranges = static_ranges(plan)
     static = [n for n, layer in nodes.items() if layer in ranges]
+    own_weights(model, static)
     overrides = {}
     for node in model.graph.node:
         if (layer := nodes.get(node.name)) in ranges:
@@ -106,6 +107,25 @@ def quantize_onnx(model: onnx.ModelProto, plan: list[PlannedLayer]) -> tuple[onn
     return quantized, achieved_precision(quantized, nodes)
 
 
+def own_weights(model: onnx.ModelProto, nodes: Collection[str]) -> None:
+    """Give each of these nodes a weight of its own, in place.
+
+    Where two share a quantized one, ONNX Runtime 1.32 does not load the graph on x86 (session.x64quantprecision): it
+    converts the weight once for each, under one name.
+    """
+    constants = {i.name: i for i in model.graph.initializer}
+    taken: set[str] = set()
+    for node in model.graph.node:
+        if node.name not in nodes:
+            continue
+        if (name := node.input[1]) in taken:
+            node.input[1] = f"{name}.{node.name}"
+            model.graph.initializer.append(
+                numpy_helper.from_array(numpy_helper.to_array(constants[name]), node.input[1])
+            )
+        taken.add(name)
+
+
 def store_int8(model: onnx.ModelProto, nodes: Collection[str]) -> None:
     """Replace the fp32 weights of these nodes by int8 ones and their decoding, in place."""
     constants = {i.name: i for i in model.graph.initializer}
@@ -114,14 +134,17 @@ def store_int8(model: onnx.ModelProto, nodes: Collection[str]) -> None:
         if node.name.removesuffix("_MatMul") not in nodes:  # the dynamic quantizer splits every Gemm
             continue
         name = node.input[1]
-        weight = numpy_helper.to_array(constants[name])
+        if name not in constants:  # shared with a node that had it stored
+            continue
+        taken = constants.pop(name)
+        weight = numpy_helper.to_array(taken)
         axis = _output_axis(node)
         rest = tuple(i for i in range(weight.ndim) if i != axis)
         scale = np.maximum(np.abs(weight).max(axis=rest, keepdims=True) / 127, np.finfo(np.float32).tiny)
         stored = [np.round(weight / scale).astype(np.int8), scale.astype(np.float32)]
         names = [f"{name}_int8", f"{name}_scale"]
         model.graph.initializer.extend(numpy_helper.from_array(a, n) for a, n in zip(stored, names, strict=True))
-        model.graph.initializer.remove(constants[name])
+        model.graph.initializer.remove(taken)
         cast = onnx.helper.make_node("Cast", [names[0]], [f"{name}_cast"], to=onnx.TensorProto.FLOAT)
         decoders += [cast, onnx.helper.make_node("Mul", [f"{name}_cast", names[1]], [name])]
     others = list(model.graph.node)

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from edge.compression.int8 import UNTRAINED
 from edge.export.norms import LayerNorm, RowNorm, Target, TokenNorm, lift, pointwise, time_mean
+from edge.export.tiles import in_tiles, tile_rows
 from edge.models import hybrid, transformer
 
 FOLDED = "a norm is folded in, with columns for its statistics"
@@ -148,7 +149,7 @@ class ResidualBranch(nn.Module):
         variance = self.total(time_mean(power * power, self.target)) - mean * mean
         variance = torch.clamp(variance, min=self.eps)  # it holds eps, but as a difference is rounded
         h = h * (self.spread(mean) * torch.rsqrt(variance))
-        return x + self.value(h) * torch.sigmoid(self.gate(h))
+        return self.value(h) * torch.sigmoid(self.gate(h)) + x  # XNNPACK adds in place where the first one ends here
 
 
 def residual_branches(dconv: hybrid.DConv | None, target: Target) -> nn.Sequential:
@@ -156,11 +157,14 @@ def residual_branches(dconv: hybrid.DConv | None, target: Target) -> nn.Sequenti
 
 
 class Encoder(nn.Module):
-    """EncoderLayer on (1, C, F, T), the time branch with F = 1."""
+    """EncoderLayer on (1, C, F, T), the time branch with F = 1; with `tiles` in so many tiles of rows."""
 
-    def __init__(self, layer: hybrid.EncoderLayer, target: Target):
+    def __init__(self, layer: hybrid.EncoderLayer, target: Target, tiles: int = 1):
         super().__init__()
         self.conv, self.rewrite = as_conv2d(layer.conv), GatedConv(layer.rewrite)
+        self.tiles, self.padding = tiles, self.conv.padding[0]
+        if tiles > 1:
+            tile_rows([self.conv])
         self.dconv = residual_branches(layer.dconv, target)
         self.stride = 1 if layer.freq else layer.stride
         self.gelu = gelu(target)
@@ -168,6 +172,9 @@ class Encoder(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.shape[-1] % self.stride:
             x = F.pad(x, (0, self.stride - x.shape[-1] % self.stride))
+        return in_tiles(self._level, x, self.conv, self.padding, self.tiles) if self.tiles > 1 else self._level(x)
+
+    def _level(self, x: torch.Tensor) -> torch.Tensor:
         return self.rewrite(self.dconv(self.gelu(self.conv(x))))
 
 
@@ -205,23 +212,32 @@ class Upsampling(nn.Module):
 
 
 class Decoder(nn.Module):
-    """DecoderLayer on (1, C, F, T)."""
+    """DecoderLayer on (1, C, F, T); with `tiles` in so many tiles of rows, up to its last convolution."""
 
     conv_tr: nn.Module
 
-    def __init__(self, layer: hybrid.DecoderLayer, target: Target):
+    def __init__(self, layer: hybrid.DecoderLayer, target: Target, tiles: int = 1):
         super().__init__()
         self.rewrite = GatedConv(layer.rewrite)
+        self.tiles, self.padding = tiles, self.rewrite.value.padding[0]
+        if tiles > 1:
+            tile_rows([self.rewrite.value, self.rewrite.gate])
         rewritten = target != "onnx" and Upsampling.fits(layer.conv_tr)
         self.conv_tr = Upsampling(layer.conv_tr) if rewritten else as_conv_transpose2d(layer.conv_tr)
         self.dconv = residual_branches(layer.dconv, target)
         self.gelu = nn.Identity() if layer.last else gelu(target)
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor, length: int | None = None) -> torch.Tensor:
-        x = self.conv_tr(self.dconv(self.rewrite(x + skip)))
+        x = x + skip
+        tiled = self.tiles > 1
+        x = in_tiles(self._level, x, self.rewrite.value, self.padding, self.tiles) if tiled else self._level(x)
+        x = self.conv_tr(x)
         if length is not None and x.shape[-1] != length:
             x = x[..., :length]
         return self.gelu(x)
+
+    def _level(self, x: torch.Tensor) -> torch.Tensor:
+        return self.dconv(self.rewrite(x))
 
 
 def scaled_linear(layer: nn.Linear, scale: torch.Tensor | float) -> nn.Linear:
@@ -234,7 +250,12 @@ def scaled_linear(layer: nn.Linear, scale: torch.Tensor | float) -> nn.Linear:
 
 
 class Attention(nn.Module):
-    """Attention as three Linears, two batched products and a softmax; both scales folded into the weights."""
+    """Attention as three Linears, two batched products and a softmax; both scales folded into the weights.
+
+    Where the scores of all heads are large, each head's live alone.
+    """
+
+    LARGE = 1 << 22  # scores
 
     def __init__(self, attention: transformer.Attention, layer_scale: torch.Tensor):
         super().__init__()
@@ -248,8 +269,15 @@ class Attention(nn.Module):
         q = self.q(x).reshape(t, h, -1).permute(1, 0, 2)
         k = self.k(y).reshape(s, h, -1).permute(1, 2, 0)
         v = self.v(y).reshape(s, h, -1).permute(1, 0, 2)
-        out = torch.bmm(torch.softmax(torch.bmm(q, k), -1), v)
+        if h > 1 and h * t * s > self.LARGE:
+            out = torch.cat([self._attend(q[i : i + 1], k[i : i + 1], v[i : i + 1]) for i in range(h)])
+        else:
+            out = self._attend(q, k, v)
         return self.out(out.permute(1, 0, 2).reshape(1, t, -1))
+
+    @staticmethod
+    def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return torch.bmm(torch.softmax(torch.bmm(q, k), -1), v)
 
 
 class TransformerLayer(nn.Module):

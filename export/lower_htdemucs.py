@@ -19,6 +19,7 @@ from edge.export.synthesis import Synthesis
 from edge.models.htdemucs import HTDemucs
 from edge.models.transformer import CrossTransformer, positions_2d
 
+TILES = 4
 _BLOCK = 32  # positions are 32 i + j: two short tables and angle addition instead of one long table
 
 
@@ -83,9 +84,12 @@ class LoweredHTDemucs(nn.Module):
         self.stft = STFT(c.nfft, self.frames, self.channels)
         self.standardize, self.standardize_t = Standardize(target), Standardize(target, self.hop)
 
-        self.encoder = nn.ModuleList(Encoder(layer, target) for layer in model.encoder)
+        levels = len(model.encoder)
+        tiles = [1 if i or c.context_enc else TILES for i in range(levels)]  # of the outermost, the largest
+        self.encoder = nn.ModuleList(Encoder(layer, target, n) for layer, n in zip(model.encoder, tiles, strict=True))
         self.tencoder = nn.ModuleList(Encoder(layer, target) for layer in model.tencoder)
-        self.decoder = nn.ModuleList(Decoder(layer, target) for layer in model.decoder)
+        tiles = [TILES if i == levels - 1 else 1 for i in range(levels)]
+        self.decoder = nn.ModuleList(Decoder(layer, target, n) for layer, n in zip(model.decoder, tiles, strict=True))
         self.tdecoder = nn.ModuleList(Decoder(layer, target) for layer in model.tdecoder)
         last = self.tdecoder[-1].conv_tr
         for conv, why in (

@@ -17,10 +17,13 @@ the graph expands by angle addition.
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+TILES = 4
 
 
 def _factors(points: int) -> tuple[int, int]:
@@ -72,9 +75,9 @@ class Synthesis(nn.Module):
         angle = 2 * math.pi / q * torch.arange(half + 1)[:, None].double() * torch.arange(half)
         self.register_buffer("split", torch.stack([angle.cos(), angle.sin()], 1).reshape(1, -1, half).float())
         m0, m1 = torch.arange(half + 1), q * torch.arange(p)
-        self.second = Rotations(m0, m1, torch.arange(p) / self.hop)
         offsets = torch.arange(taps) - crop
-        self.taps = Rotations(m0, m1, offsets / nfft)
+        self.second = nn.ModuleList(Rotations(part, m1, torch.arange(p) / self.hop) for part in m0.tensor_split(TILES))
+        self.taps = nn.ModuleList(Rotations(part, m1, offsets / nfft) for part in m0.tensor_split(TILES))
         self._keep_turns(offsets)
         # what is taken back, at every sample of a hop
         self.beyond = [*range(-crop, 1), *range(nfft // 2, nfft // 2 + crop)]
@@ -114,10 +117,8 @@ class Synthesis(nn.Module):
         channels = rows.shape[1]
         rows = rows.reshape(channels, -1, t).permute(1, 0, 2)  # (K, C, frames)
         x = torch.bmm(self.split * scale.reshape(1, 1, 1), F.pad(rows, (0, 3)).reshape(1, half, -1))
-        x = torch.bmm(self._second_stage(), x.reshape(half + 1, 2 * p, -1))
-        x = torch.bmm(self._mixing(), x.reshape((half + 1) * p, 2 * channels, t + 3))
-        x = x.reshape((half + 1) * p, 8 * s * (t + 3))
-        direct, mirrored = (_overlapped(x, 4 * i, s * (t + 3)).reshape(half + 1, p, -1) for i in range(2))
+        tiles = self._tiles(x.reshape(half + 1, 2 * p, -1), channels)
+        direct, mirrored = (torch.cat(parts).reshape(half + 1, p, -1) for parts in zip(*tiles, strict=True))
         mirrored = torch.bmm(self.mirror_0, mirrored[1:half].reshape(1, half - 1, -1)).reshape(half - 1, p, -1)
         mirrored = torch.bmm(self.mirror_1 * self.copies, mirrored)
         x = torch.cat([direct, mirrored]).reshape(1, self.hop, s * (t + 3))  # r = m0 + Q m1 lies at (m0, m1)
@@ -125,15 +126,29 @@ class Synthesis(nn.Module):
         x = x.reshape(self.q, p, s, t + 3).permute(2, 1, 0, 3).reshape(s, self.hop, t + 3)
         return x.permute(0, 2, 1).reshape(s, 1, t + 3, self.hop)
 
-    def _second_stage(self) -> torch.Tensor:
-        """(Q/2 + 1, (m1, re or im), (re or im, k0))"""
-        cos, sin = self.second()
+    def _tiles(self, x: torch.Tensor, channels: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Of (m0, (re or im, k0), values), some m0 at a time: (points, S (frames + 3)) as it is, and mirrored.
+
+        All points at a time would be the largest tensor of the network.
+        """
+        width, start = self.signals * (self.frames + 3), 0
+        for second, taps in zip(self.second, self.taps, strict=True):
+            matrices = self._second_stage(second)
+            part = torch.bmm(matrices, x[start : start + len(matrices)])
+            start += len(matrices)
+            part = torch.bmm(self._mixing(taps), part.reshape(len(matrices) * self.p, 2 * channels, self.frames + 3))
+            part = part.reshape(len(matrices) * self.p, 8 * width)
+            yield _overlapped(part, 0, width), _overlapped(part, 4, width)
+
+    def _second_stage(self, rotations: nn.Module) -> torch.Tensor:
+        """(m0, (m1, re or im), (re or im, k0))"""
+        cos, sin = rotations()
         parts = torch.stack([torch.stack([cos, -sin], 2), torch.stack([sin, cos], 2)], 2)
         return parts.reshape(cos.shape[0], 2 * self.p, 2 * self.p)
 
-    def _mixing(self) -> torch.Tensor:
+    def _mixing(self, rotations: nn.Module) -> torch.Tensor:
         """(points, (mirror, quarter, S), (re or im, C)): taps and window at each sample, from z at its point."""
-        cos, sin = (x.reshape(-1, 1, 1, 1, x.shape[-1], 1) for x in self.taps())
+        cos, sin = (x.reshape(-1, 1, 1, 1, x.shape[-1], 1) for x in rotations())
         taps = self.turn_cos * cos + self.turn_sin * sin  # (points, mirror, quarter, part of z, tap, part of W)
         # the Hann window: tap crop + 1 turns once in nfft samples
         window = self.gain * (self.one_half - self.one_half * taps[:, :, :, :1, self.crop + 1 : self.crop + 2, :1])
