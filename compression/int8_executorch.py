@@ -101,11 +101,24 @@ def quantize_pt2e(
             quantizers.append(_quantizer(names, precision == "int8-dynamic"))
     with torch.no_grad():
         graph = torch.export.export(module, example, strict=False).module()
+        _own_weights(graph)
         prepared = prepare_pt2e(graph, ComposableQuantizer(quantizers))
         prepared(*example)
         _set_ranges(prepared, ranges)
         quantized = convert_pt2e(prepared, fold_quantize=True)
     return quantized, _achieved(quantized, plan)
+
+
+def _own_weights(graph: torch.fx.GraphModule) -> None:
+    """A node of its own for the weight of each call of a layer: XNNPACKQuantizer passes over what shares an annotated
+    one."""
+    for node in [n for n in graph.graph.nodes if n.op == "get_attr"]:
+        for user in list(node.users)[1:]:
+            with graph.graph.inserting_before(user):
+                own = graph.graph.get_attr(node.target)
+            own.meta = dict(node.meta)
+            user.replace_input_with(node, own)
+    graph.recompile()
 
 
 def _set_ranges(prepared: torch.fx.GraphModule, ranges: Mapping[str, tuple[Range, Range]]) -> None:
