@@ -5,10 +5,10 @@ import math
 import torch
 from torch import nn
 
+from edge.export.attention import TransformerLayer
 from edge.export.delegable import (
     Decoder,
     Encoder,
-    TransformerLayer,
     Upsampling,
     as_conv2d,
     as_conv_transpose2d,

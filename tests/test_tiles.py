@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from edge.compression.int8_onnx import own_weights, store_int8
-from edge.export.delegable import Attention
+from edge.export.attention import Attention
 from edge.export.tiles import in_tiles, tile_rows
 from edge.models.transformer import Attention as Trained
 
