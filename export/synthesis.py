@@ -44,6 +44,14 @@ class Rotations(nn.Module):
             self.register_buffer(f"{name}_cos", (2 * math.pi * turns).cos().float())
             self.register_buffer(f"{name}_sin", (2 * math.pi * turns).sin().float())
 
+    @classmethod
+    def tiled(cls, first: torch.Tensor, second: torch.Tensor, rates: torch.Tensor) -> nn.ModuleList:
+        """In TILES parts of the first index, which share the tables of the second."""
+        whole, *others = parts = [cls(part, second, rates) for part in first.tensor_split(TILES)]
+        for part in others:
+            part.second_cos, part.second_sin = whole.second_cos, whole.second_sin
+        return nn.ModuleList(parts)
+
     def forward(self) -> tuple[torch.Tensor, torch.Tensor]:
         cos = self.first_cos * self.second_cos - self.first_sin * self.second_sin
         sin = self.first_sin * self.second_cos + self.first_cos * self.second_sin
@@ -76,8 +84,8 @@ class Synthesis(nn.Module):
         self.register_buffer("split", torch.stack([angle.cos(), angle.sin()], 1).reshape(1, -1, half).float())
         m0, m1 = torch.arange(half + 1), q * torch.arange(p)
         offsets = torch.arange(taps) - crop
-        self.second = nn.ModuleList(Rotations(part, m1, torch.arange(p) / self.hop) for part in m0.tensor_split(TILES))
-        self.taps = nn.ModuleList(Rotations(part, m1, offsets / nfft) for part in m0.tensor_split(TILES))
+        self.second = Rotations.tiled(m0, m1, torch.arange(p) / self.hop)
+        self.taps = Rotations.tiled(m0, m1, offsets / nfft)
         self._keep_turns(offsets)
         # what is taken back, at every sample of a hop
         self.beyond = [*range(-crop, 1), *range(nfft // 2, nfft // 2 + crop)]
