@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from edge.compression.int8 import UNTRAINED
 from edge.export.norms import RowNorm, Target, lift, pointwise, time_mean
-from edge.export.tiles import in_tiles, tile_rows
+from edge.export.tiles import RowTiles
 from edge.models import hybrid
 
 FOLDED = "a norm is folded in, with columns for its statistics"
@@ -162,9 +162,7 @@ class Encoder(nn.Module):
     def __init__(self, layer: hybrid.EncoderLayer, target: Target, tiles: int = 1):
         super().__init__()
         self.conv, self.rewrite = as_conv2d(layer.conv), GatedConv(layer.rewrite)
-        self.tiles, self.padding = tiles, self.conv.padding[0]
-        if tiles > 1:
-            tile_rows([self.conv])
+        self.tiles = RowTiles([self.conv], tiles)
         self.dconv = residual_branches(layer.dconv, target)
         self.stride = 1 if layer.freq else layer.stride
         self.gelu = gelu(target)
@@ -172,7 +170,7 @@ class Encoder(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.shape[-1] % self.stride:
             x = F.pad(x, (0, self.stride - x.shape[-1] % self.stride))
-        return in_tiles(self._level, x, self.conv, self.padding, self.tiles) if self.tiles > 1 else self._level(x)
+        return self.tiles(self._level, x)
 
     def _level(self, x: torch.Tensor) -> torch.Tensor:
         return self.rewrite(self.dconv(self.gelu(self.conv(x))))
@@ -219,19 +217,14 @@ class Decoder(nn.Module):
     def __init__(self, layer: hybrid.DecoderLayer, target: Target, tiles: int = 1):
         super().__init__()
         self.rewrite = GatedConv(layer.rewrite)
-        self.tiles, self.padding = tiles, self.rewrite.value.padding[0]
-        if tiles > 1:
-            tile_rows([self.rewrite.value, self.rewrite.gate])
+        self.tiles = RowTiles([self.rewrite.value, self.rewrite.gate], tiles)
         rewritten = target != "onnx" and Upsampling.fits(layer.conv_tr)
         self.conv_tr = Upsampling(layer.conv_tr) if rewritten else as_conv_transpose2d(layer.conv_tr)
         self.dconv = residual_branches(layer.dconv, target)
         self.gelu = nn.Identity() if layer.last else gelu(target)
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor, length: int | None = None) -> torch.Tensor:
-        x = x + skip
-        tiled = self.tiles > 1
-        x = in_tiles(self._level, x, self.rewrite.value, self.padding, self.tiles) if tiled else self._level(x)
-        x = self.conv_tr(x)
+        x = self.conv_tr(self.tiles(self._level, x + skip))
         if length is not None and x.shape[-1] != length:
             x = x[..., :length]
         return self.gelu(x)

@@ -11,7 +11,7 @@ from torch import nn
 
 from edge.compression.int8_onnx import own_weights, store_int8
 from edge.export.attention import Attention
-from edge.export.tiles import in_tiles, tile_rows
+from edge.export.tiles import RowTiles
 from edge.models.transformer import Attention as Trained
 
 
@@ -31,20 +31,18 @@ def test_tiles_are_the_whole(rows, kernel, stride, padding, count):
     x = torch.randn(1, 3, rows, 6)
     with torch.no_grad():
         whole = torch.tanh(conv(x))
-        tile_rows([conv])
-        torch.testing.assert_close(in_tiles(lambda t: torch.tanh(conv(t)), x, conv, padding, count), whole)
+        torch.testing.assert_close(RowTiles([conv], count)(lambda t: torch.tanh(conv(t)), x), whole)
 
 
 def test_a_tile_takes_only_its_rows():
     conv = nn.Conv2d(1, 1, (8, 1), (4, 1), (2, 0))
-    tile_rows([conv])
-    seen = []
+    tiles, seen = RowTiles([conv], 4), []
 
     def level(tile):
         seen.append(tile.shape[2])
         return conv(tile)
 
-    in_tiles(level, torch.randn(1, 1, 64, 5), conv, 2, 4)
+    tiles(level, torch.randn(1, 1, 64, 5))
     assert seen == [4 * 4 + 4] * 4  # of 64 rows four for each of four outputs, and the four that the kernel overlaps
 
 
