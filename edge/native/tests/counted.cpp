@@ -10,6 +10,7 @@
 #include <limits>
 #include <string>
 
+#include "around.hpp"
 #include "failure.hpp"
 #include "stream.hpp"
 
@@ -24,30 +25,11 @@ void mark(char kind) {
   getppid();
 }
 
-class MarkedBinding : public Binding {
- public:
-  explicit MarkedBinding(std::unique_ptr<Binding> binding) : binding_(std::move(binding)) {}
-  float* input() override { return binding_->input(); }
-  float* output() override { return binding_->output(); }
-  void run() override {
-    mark('r');
-    binding_->run();
-    mark('R');
-  }
-  void reset() override { binding_->reset(); }
-
- private:
-  std::unique_ptr<Binding> binding_;
-};
-
-class MarkedGraph : public Graph {
- public:
-  explicit MarkedGraph(std::shared_ptr<Graph> graph) : graph_(std::move(graph)) {}
-  std::unique_ptr<Binding> bind() override { return std::make_unique<MarkedBinding>(graph_->bind()); }
-
- private:
-  std::shared_ptr<Graph> graph_;
-};
+void marked_run(Binding& binding) {
+  mark('r');
+  binding.run();
+  mark('R');
+}
 
 void count(const char* path, const std::string& backend, size_t calls) {
   const Bundle bundle = Bundle::open(path);
@@ -60,7 +42,7 @@ void count(const char* path, const std::string& backend, size_t calls) {
   options.channels = m.channels;
   options.attenuation_limit = std::numeric_limits<double>::infinity();
   options.mean = options.deviation = std::nan("");
-  Stream stream(m, std::make_shared<MarkedGraph>(graph), options);
+  Stream stream(m, std::make_shared<AroundGraph>(graph, marked_run), options);
   const size_t hop = static_cast<size_t>(m.hop), planes = stream.inputs();
   const std::vector<float> audio = bundle.read_f32(m.golden_input.file);
   const size_t given = audio.size() / planes;

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "around.hpp"
 #include "failure.hpp"
 #include "stream.hpp"
 
@@ -43,30 +44,11 @@ long resident_kb() {
 
 double graph_seconds = 0;  // in runs, since the last call of `process`
 
-class TimedBinding : public Binding {
- public:
-  explicit TimedBinding(std::unique_ptr<Binding> binding) : binding_(std::move(binding)) {}
-  float* input() override { return binding_->input(); }
-  float* output() override { return binding_->output(); }
-  void run() override {
-    const double start = thread_seconds();
-    binding_->run();
-    graph_seconds += thread_seconds() - start;
-  }
-  void reset() override { binding_->reset(); }
-
- private:
-  std::unique_ptr<Binding> binding_;
-};
-
-class TimedGraph : public Graph {
- public:
-  explicit TimedGraph(std::shared_ptr<Graph> graph) : graph_(std::move(graph)) {}
-  std::unique_ptr<Binding> bind() override { return std::make_unique<TimedBinding>(graph_->bind()); }
-
- private:
-  std::shared_ptr<Graph> graph_;
-};
+void timed_run(Binding& binding) {
+  const double start = thread_seconds();
+  binding.run();
+  graph_seconds += thread_seconds() - start;
+}
 
 double quantile(std::vector<double> values, double share) {
   const auto at = values.begin() + static_cast<std::ptrdiff_t>(share * static_cast<double>(values.size() - 1));
@@ -98,7 +80,7 @@ int soak(const char* path, double hours, int rate) {
   options.channels = m.channels;
   options.attenuation_limit = std::numeric_limits<double>::infinity();
   options.mean = options.deviation = std::nan("");
-  Stream stream(m, std::make_shared<TimedGraph>(load_onnx(bundle, 1, "")), options);
+  Stream stream(m, std::make_shared<AroundGraph>(load_onnx(bundle, 1, ""), timed_run), options);
 
   const size_t block = static_cast<size_t>(options.sample_rate) / 100;
   std::vector<float> in(block), out(block * stream.outputs());
