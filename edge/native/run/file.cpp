@@ -183,7 +183,7 @@ core::Statistics measured(Reader& reader, const stemedge_bundle_info& info) {
   for (size_t c = 0; c < channels; ++c) in[c] = planes[reader.channels() == 1 ? 0 : c].data();
   const auto update = [&] {
     const float* const* mix = converted.read();
-    statistics.update(channels, converted.size(), [&](size_t c, size_t i) { return mix[c][i]; });
+    statistics.update(channels, converted.size(), [&](size_t c) { return mix[c]; });
     converted.clear();
   };
   while (const size_t count = reader.read(planes)) {

@@ -1,5 +1,3 @@
-#include <cmath>
-
 #include "session.hpp"
 
 namespace stemedge::core {
@@ -21,7 +19,7 @@ class Enhancer : public Session {
   Enhancer(const Manifest& m, Graph& graph, size_t channels)
       : hop_(static_cast<size_t>(m.hop)),
         delay_(static_cast<size_t>(m.delay)),
-        silent_energy_(kSilence * kSilence * m.hop),
+        silent_energy_(silent_energy(hop_)),
         fade_out_(ramp(1, 0, hop_)),
         fade_in_(ramp(0, 1, std::min(delay_, hop_))) {
     for (size_t c = 0; c < channels; ++c) lanes_.push_back({graph.bind(), 0});
@@ -92,7 +90,10 @@ class Enhancer : public Session {
     float* frame = lane.binding->input();
     ++counters_.hops;
     double energy = energy_of(frame, hop_);
-    if (!(energy < double{kMaxSample})) energy = repair(frame);
+    if (!(energy < double{kMaxSample})) {  // loud, or no audio
+      counters_.bad_inputs += repair(frame, hop_);
+      energy = energy_of(frame, hop_);
+    }
     bool woken = lane.silent >= kSilentHops;
     if (energy < silent_energy_) {
       lane.silent = std::min(lane.silent + 1, kSilentHops + 1);
@@ -113,16 +114,6 @@ class Enhancer : public Session {
     else if (lane.silent == kSilentHops)
       for (size_t i = 0; i < hop_; ++i) enhanced[i] *= fade_out_[i];
     return enhanced;
-  }
-
-  // Zero the samples that no audio has; most loud frames have none.
-  double repair(float* frame) {
-    for (size_t i = 0; i < hop_; ++i)
-      if (!(std::fabs(frame[i]) < kMaxSample)) {
-        frame[i] = 0;
-        ++counters_.bad_inputs;
-      }
-    return energy_of(frame, hop_);
   }
 
   const size_t hop_, delay_;

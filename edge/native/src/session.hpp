@@ -4,32 +4,15 @@
 
 #include <atomic>
 #include <cstdint>
-#include <limits>
 #include <memory>
 
 #include "backend.hpp"
 #include "fifo.hpp"
+#include "samples.hpp"
 
 namespace stemedge::core {
 
-inline constexpr double kSilence = 1e-4;   // RMS, -80 dBFS: what is below counts as silent
-inline constexpr int kSilentHops = 5;      // after so many silent hops the output is zero and nothing is run
-inline constexpr float kMaxSample = 1e4f;  // beyond it (+80 dBFS) a sample is a fault
-
-// Four sums at once: one alone would wait for each addition.
-inline double energy_of(const float* samples, size_t count) {
-  double sums[4] = {0, 0, 0, 0};
-  size_t i = 0;
-  for (; i + 4 <= count; i += 4)
-    for (size_t k = 0; k < 4; ++k) sums[k] += double{samples[i + k]} * double{samples[i + k]};
-  for (; i < count; ++i) sums[0] += double{samples[i]} * double{samples[i]};
-  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
-}
-
-// Whether what a model gave is audio: NaN and infinity show in the energy.
-inline bool is_audio(const float* samples, size_t count) {
-  return energy_of(samples, count) <= double{std::numeric_limits<float>::max()};
-}
+inline constexpr int kSilentHops = 5;  // after so many silent hops the output is zero and nothing is run
 
 struct Counters {  // written by the thread that runs the model
   std::atomic<uint64_t> hops{0}, inferences{0}, bad_inputs{0}, bad_outputs{0};

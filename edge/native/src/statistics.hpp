@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstddef>
 
+#include "samples.hpp"
+
 namespace stemedge::core {
 
 // Of the deviation of all channels that the mono mix keeps in nearly all music: the least that counts. Over a deviation
@@ -13,26 +15,36 @@ constexpr double kMonoShare = 0.3;
 
 class Statistics {
  public:
-  template <typename Sample>  // from a channel and an index below `size` to the sample
-  void update(size_t channels, size_t size, Sample sample) {
+  template <typename Plane>  // from a channel to its `size` samples
+  void update(size_t channels, size_t size, Plane plane) {
     if (size == 0) return;
-    const auto mono = [&](size_t i) {
-      double sum = 0;
-      for (size_t c = 0; c < channels; ++c) sum += double{sample(c, i)};
-      return sum / static_cast<double>(channels);
+    double middle[kRun];
+    const double* mix = middle;  // mono
+    const auto mono = [&](size_t start, size_t run) {
+      const float* first = plane(0) + start;
+      for (size_t i = 0; i < run; ++i) middle[i] = double{first[i]};
+      for (size_t c = 1; c < channels; ++c) {
+        const float* samples = plane(c) + start;
+        for (size_t i = 0; i < run; ++i) middle[i] += double{samples[i]};
+      }
+      for (size_t i = 0; i < run; ++i) middle[i] /= static_cast<double>(channels);
     };
     const double n = static_cast<double>(size);
     double sum = 0, squares = 0, apart = 0;
-    for (size_t i = 0; i < size; ++i) sum += mono(i);
+    in_runs(size, [&](size_t start, size_t run) {
+      mono(start, run);
+      sum += sum_of<double>(run, [=](size_t i) { return mix[i]; });
+    });
     const double average = sum / n;
-    for (size_t i = 0; i < size; ++i) {
-      const double middle = mono(i);
-      squares += (middle - average) * (middle - average);
+    in_runs(size, [&](size_t start, size_t run) {
+      mono(start, run);
+      squares += sum_of<double>(run, [=](size_t i) { return (mix[i] - average) * (mix[i] - average); });
       for (size_t c = 0; c < channels; ++c) {
-        const double difference = double{sample(c, i)} - middle;
-        apart += difference * difference;
+        const float* samples = plane(c) + start;
+        apart += sum_of<double>(
+            run, [=](size_t i) { return (double{samples[i]} - mix[i]) * (double{samples[i]} - mix[i]); });
       }
-    }
+    });
     const double total = count + n, shift = average - mean;
     squares_ += squares + shift * shift * count * n / total;
     apart_ += apart / static_cast<double>(channels);

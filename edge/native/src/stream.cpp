@@ -67,7 +67,7 @@ void Stream::block(const float* const* in, float* const* out, size_t start, size
   delayed_.reserve(count);
   for (size_t c = 0; c < inputs(); ++c)  // without what no audio has: it may be heard
     std::transform(in[c] + start, in[c] + start + count, delayed_.write(c),
-                   [](float sample) { return std::fabs(sample) < kMaxSample ? sample : 0.0f; });
+                   [](float sample) { return is_bad(sample) ? 0.0f : sample; });
   delayed_.commit(count);
   for (size_t p = 0; p < out_.size(); ++p) out_[p] = out[p] + start;
   const size_t given = results(count);
