@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from edge.benchmarks import page, svg
+from edge.benchmarks import page
 from edge.benchmarks.machine import machine_line
-from edge.benchmarks.report import Content, columns, labels, number
+from edge.benchmarks.report import Content, labels
+from edge.benchmarks.tables import columns, html, number
 from edge.errors import InputError
 
 
@@ -98,20 +99,21 @@ def notes(content: Content) -> list[str]:
 def write_page(content: Content, target: Path) -> None:
     """The comparison as one self-contained page."""
     devices = [d["device"] for d in content["devices"]]
-    rows = []
-    for row in content["rows"]:
-        for number_, device in enumerate(row["devices"]):
-            if device is not None:
-                label = f"{row['bundle']} {row['backend']}, {row['threads']} thr"
-                values = device["rtf"], device["rtf_low"], device["rtf_high"]
-                rows.append(svg.Bar(label, *values, number_ % 8, f"{device['rtf']:.4f} (x{device['ratio']:.2f})"))
-    body = [
-        "<h1>edge-bench compare</h1>",
-        *(f'<p class="soft">{escape(line)}</p>' for line in notes(content)),
-        "<h2>Real-time factor</h2>",
-        svg.legend([(i % 8, name) for i, name in enumerate(devices)]),
-        svg.bars(rows, "real-time factor", 1.0),
-        "<h2>All figures</h2>",
-        page.html_table(table(content), (0, 1, 2)),
-    ]
-    page.write_html("edge-bench compare", body, target)
+
+    def speeds(plots: ModuleType) -> list[str]:
+        bars = [
+            plots.Bar(
+                f"{row['bundle']} {row['backend']}, {row['threads']} thr",
+                *(device[key] for key in ("rtf", "rtf_low", "rtf_high")),
+                number % 8,
+                f"{device['rtf']:.4f} (x{device['ratio']:.2f})",
+            )
+            for row in content["rows"]
+            for number, device in enumerate(row["devices"])
+            if device is not None
+        ]
+        key = page.legend([(i % 8, name) for i, name in enumerate(devices)])
+        return ["<h2>Real-time factor</h2>", key, plots.bars(bars, "real-time factor", 1.0)]
+
+    figures = ["<h2>All figures</h2>", html(table(content), (0, 1, 2))]
+    page.write_html("edge-bench compare", [*map(page.soft, notes(content)), *page.drawn(speeds), *figures], target)

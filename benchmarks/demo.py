@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import multiprocessing
 import queue
@@ -17,8 +16,8 @@ import numpy as np
 import torch
 
 from edge import samples
-from edge.atomic import atomic_path
 from edge.audio import AudioReader
+from edge.benchmarks.documents import read_json, write_json
 from edge.benchmarks.machine import fingerprint
 from edge.benchmarks.report import raise_failures
 from edge.benchmarks.runner import Case, Result, measure
@@ -117,8 +116,7 @@ def run_demo(
         recovery = manifests[own[-1]].compression.recovery
         models.append(ModelReport(name, METRICS[name], _input_quality(name), recovery, rows))
     report = DemoReport(machine, threads, models)
-    with atomic_path(output / "demo.json") as temporary:
-        temporary.write_text(json.dumps(asdict(report), indent=2) + "\n")
+    write_json(asdict(report), output / "demo.json")
     return report
 
 
@@ -234,8 +232,8 @@ def _load(path: Path) -> np.ndarray:
 def load_report(path: Path) -> DemoReport:
     """Read what `run_demo` wrote as demo.json; InputError where it is something else."""
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
         models = [ModelReport(**m | {"rows": [GraphRow(**row) for row in m["rows"]]}) for m in content["models"]]
         return DemoReport(content["machine"], content["threads"], models)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise InputError(f"{path} is no report of edge-demo: {error}") from error

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import edge.benchmarks
-from edge.atomic import atomic_path
 from edge.benchmarks import hot_paths, htdemucs
+from edge.benchmarks.documents import read_json, write_text
 from edge.benchmarks.machine import machine_line
-from edge.benchmarks.report import cost_cells, labels, notes, number, ratio_cells
+from edge.benchmarks.report import labels
+from edge.benchmarks.report_text import CASE, COSTS, TIMES, figures, notes
+from edge.benchmarks.tables import markdown, number
 from edge.console import run_command
-from edge.errors import InputError
 
 ROOT = Path(edge.benchmarks.__file__).parent.parent
 RESULTS, PAGE = ROOT / "docs" / "results", ROOT / "docs" / "benchmarks.md"
@@ -41,39 +41,16 @@ def page(results: Path = RESULTS) -> str:
     for file, title, section in SECTIONS:
         path = results / file
         if path.exists():
-            try:
-                content = json.loads(path.read_text())
-            except ValueError as error:
-                raise InputError(f"{path} is no JSON ({error}); measure again") from error
-            parts.append(f"## {title}\n\n{section(content).strip()}\n")
+            parts.append(f"## {title}\n\n{section(read_json(path)).strip()}\n")
     return "\n".join(parts)
 
 
 def bundles(content: dict[str, Any]) -> str:
     """The shipped models through edge-bench."""
     results = content["results"]
-    speed = [["bundle", "backend", "threads", "RTF", "ratio", "95 %", "p50 ms", "p95 ms", "p99 ms", "max ms", "missed"]]
-    cost = [["bundle", "backend", "threads", "file MB", "weights MB", "MB/s read", "load ms", "first ms", "peak MB"]]
-    cost[0] += ["x of floor", "host % of hop", "host % of work"]
-    for name, r in zip(labels(results), results, strict=True):
-        case = [name, r["backend"], str(r["threads"])]
-        speed.append(
-            [
-                *case,
-                f"{r['rtf']:.4f}",
-                *ratio_cells(r.get("ratio")),
-                *(number(r["hop_time"][key], 1e3, 2) for key in ("p50", "p95", "p99", "max")),
-                f"{r['deadline_misses']} of {r['hops']}",
-            ]
-        )
-        cost.append(
-            [
-                *case,
-                *cost_cells(r),
-                number(r.get("overhead_share_of_work"), 100, 1),
-            ]
-        )
-    text = [table(speed, 2), table(cost, 2)]
+    speed = figures(results, *CASE, "RTF", "ratio", "95 %", *TIMES, "missed")
+    cost = figures(results, *CASE, *COSTS, "host % of work")
+    text = [markdown(speed, 2), markdown(cost, 2)]
     profiles = [(name, r) for name, r in zip(labels(results), results, strict=True) if r.get("profile")]
     if profiles:
         kinds = list(dict.fromkeys(e["kind"] for _, r in profiles for e in r["profile"]["entries"]))
@@ -81,7 +58,7 @@ def bundles(content: dict[str, Any]) -> str:
         for name, r in profiles:
             found = {e["kind"]: e["share"] for e in r["profile"]["entries"]}
             shares.append([name, str(r["threads"]), *(number(found.get(kind), 100, 0) for kind in kinds)])
-        text += ["By layer type, from ONNX Runtime's profiler:", table(shares, 1)]
+        text += ["By layer type, from ONNX Runtime's profiler:", markdown(shares, 1)]
     return "\n\n".join([*text, lines([*notes(content)[:-1], *measured(content)])])
 
 
@@ -94,20 +71,16 @@ def full_size(content: dict[str, Any]) -> str:
         "`x of floor`: time over the least that this machine's measured peak allows for the multiplications of the "
         "learned layers and the attention."
     )
-    remains = ["What the time above the floor goes to, as far as a profiler tells:", *above(content)]
-    return "\n\n".join([intro, table(htdemucs.rows(content), 2), "\n".join(remains), lines(measured(content))])
-
-
-def above(content: dict[str, Any]) -> list[str]:
-    """As a list."""
-    return ["", *(f"- {line}" for line in htdemucs.above_floor(content))]
+    remains = ["What the time above the floor goes to, as far as a profiler tells:", ""]
+    remains += [f"- {line}" for line in htdemucs.above_floor(content)]
+    return "\n\n".join([intro, markdown(htdemucs.rows(content), 2), "\n".join(remains), lines(measured(content))])
 
 
 def paths(content: dict[str, Any]) -> str:
     """The pipeline's own hot paths."""
     intro = "What every block of audio goes through apart from the networks; `make bench` compares with these."
     rows = [[row[i] for i in range(4)] for row in hot_paths.rows(content)]
-    return "\n\n".join([intro, table(rows, 1), lines(measured(content))])
+    return "\n\n".join([intro, markdown(rows, 1), lines(measured(content))])
 
 
 def _other(package: str, intro: str) -> Callable[[dict[str, Any]], str]:
@@ -140,12 +113,6 @@ SECTIONS: list[tuple[str, str, Callable[[dict[str, Any]], str]]] = [
 ]
 
 
-def table(rows: Sequence[Sequence[str]], left: int) -> str:
-    """Markdown; the first row is the header, the first `left` columns are words."""
-    rule = ["---" if i < left else "---:" for i in range(len(rows[0]))]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (rows[0], rule, *rows[1:]))
-
-
 def measured(content: dict[str, Any]) -> list[str]:
     """The command and the machine."""
     return [f"Measured by `{content['tool']['command']}`", f"on {machine_line(content['machine'])}."]
@@ -158,15 +125,8 @@ def lines(texts: Sequence[str]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser("python -m edge.benchmarks.docs", description=__doc__)
-    parser.parse_args(argv)
-
-    def body() -> None:
-        text = page()
-        with atomic_path(PAGE) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-
-    return run_command("docs", body)
+    argparse.ArgumentParser("python -m edge.benchmarks.docs", description=__doc__).parse_args(argv)
+    return run_command("docs", lambda: write_text(PAGE, page()))
 
 
 if __name__ == "__main__":

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import edge.benchmarks
+from edge.benchmarks.documents import read_json, write_json
 from edge.benchmarks.machine import machine_line
-from edge.benchmarks.report import Watch, columns, number, write_json
+from edge.benchmarks.report import Watch
+from edge.benchmarks.tables import columns, number
 from edge.console import run_command
 from edge.errors import EdgeError, InputError
 
@@ -69,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def body() -> None:
-        stored = json.loads(STORED.read_text()) if STORED.exists() else None
+        stored = read_json(STORED) if STORED.exists() else None
         found = measure()
         table = rows(found, stored)
         print(columns(table, left=(0,)))

@@ -22,20 +22,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge.backends import BACKENDS
+from edge.benchmarks.documents import write_json
 from edge.benchmarks.profiling import serve_profile
-from edge.benchmarks.report import (
-    Content,
-    Watch,
-    columns,
-    compare_to,
-    content,
-    notes,
-    number,
-    raise_failures,
-    write_json,
-)
+from edge.benchmarks.report import Content, Watch, compare_to, content, raise_failures
+from edge.benchmarks.report_text import notes
 from edge.benchmarks.runner import Case, Other, measure, run_alone
 from edge.benchmarks.stats import paired_ratio
+from edge.benchmarks.tables import columns, number
 from edge.bundle import Bundle, open_bundle
 from edge.console import (
     enter_workbench,

@@ -17,6 +17,7 @@ import numpy as np
 from edge import samples
 from edge.audio import AudioReader, Resampler
 from edge.backends import BACKENDS
+from edge.benchmarks.tables import markdown
 from edge.bundle import Bundle, Manifest, open_bundle
 from edge.console import make_parser, positive_int, run_command
 from edge.errors import InputError
@@ -93,13 +94,13 @@ def _timed(session: Session, mix: np.ndarray, hop: int) -> tuple[np.ndarray, flo
 
 
 def _table(rows: list[LatencyRow]) -> str:
-    lines = ["| latency, s | hop, s | look-ahead, s | SDR, dB | RTF |", "| ---: | ---: | ---: | ---: | ---: |"]
+    table = [["latency, s", "hop, s", "look-ahead, s", "SDR, dB", "RTF"]]
     for row in rows:
         latency = "a file" if row.latency is None else f"{row.latency:g}"
         ahead = "" if row.lookahead is None else f"{row.lookahead:.3g}"
         rtf = f"{row.rtf:.3f}" + (" (not real time)" if row.rtf >= 1 else "")
-        lines.append(f"| {latency} | {row.hop:.3g} | {ahead} | {row.sdr:.2f} | {rtf} |")
-    return "\n".join(lines)
+        table.append([latency, f"{row.hop:.3g}", ahead, f"{row.sdr:.2f}", rtf])
+    return markdown(table, 0)
 
 
 def _latencies(text: str) -> list[float]:

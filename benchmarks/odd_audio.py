@@ -18,9 +18,11 @@ import numpy as np
 
 import edge.benchmarks
 from edge import samples
+from edge.benchmarks.documents import write_json
 from edge.benchmarks.machine import machine_line
 from edge.benchmarks.quality.metrics import level_dbfs
-from edge.benchmarks.report import Watch, columns, write_json
+from edge.benchmarks.report import Watch
+from edge.benchmarks.tables import columns
 from edge.bundle import Bundle, open_bundle, snr_db
 from edge.console import run_command
 from edge.errors import EdgeError, InputError

@@ -1,86 +1,48 @@
-"""The demo's report as a table: plain text for a terminal, Markdown for the README."""
+"""Tables as aligned text, Markdown and HTML: rows of cells, the first row the header."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Container, Sequence
+from html import escape
 
-from edge.benchmarks.demo import DemoReport, GraphRow
-from edge.benchmarks.machine import machine_line
-
-
-def rows(report: DemoReport) -> list[list[str]]:
-    """Header and cells: one row a measure and model, columns unprocessed, before and after by format."""
-    columns = list(dict.fromkeys((row.stage, row.format) for model in report.models for row in model.rows))
-    header = ["model", "measure", "unprocessed"]
-    header += [f"{stage}, {_label(report, stage, format)}, {format}" for stage, format in columns]
-    table = [header]
-    for model in report.models:
-        graphs = {(row.stage, row.format): row for row in model.rows}
-        for number, (measure, unprocessed, cell) in enumerate(_MEASURES):
-            table.append(
-                [
-                    model.name if number == 0 else "",
-                    measure.format(metric=model.metric.split()[0]),
-                    f"{model.input_db:.2f}" if unprocessed else "",
-                    *(cell(graphs[column]) if column in graphs else "not run" for column in columns),
-                ]
-            )
-    return table
+Rows = Sequence[Sequence[str]]
 
 
-_MEASURES = [
-    ("parameters, M", False, lambda row: f"{row.parameters / 1e6:.2f}"),
-    ("MMAC per s of audio", False, lambda row: f"{row.macs_per_second / 1e6:.0f}"),
-    ("weights, MB", False, lambda row: f"{row.weight_bytes / 1e6:.2f}"),
-    ("file, MB", False, lambda row: f"{row.file_bytes / 1e6:.2f}"),
-    ("{metric}, dB", True, lambda row: f"{row.quality_db:.2f}"),
-    ("RTF", False, lambda row: f"{row.rtf:.4f}"),
-]
+def number(value: float | None, scale: float, digits: int) -> str:
+    """A cell; empty where unknown."""
+    return "" if value is None else f"{scale * value:.{digits}f}"
 
 
-def _label(report: DemoReport, stage: str, format: str) -> str:
-    """Of a column: each model may have another precision there."""
-    found: list[GraphRow] = [r for m in report.models for r in m.rows if (r.stage, r.format) == (stage, format)]
-    precision = " or ".join(dict.fromkeys(row.precision for row in found))
-    return f"{precision} pruned {found[0].prune_ratio:g}" if found[0].prune_ratio else precision
+def columns(rows: Rows, left: Container[int] = (0, 1)) -> str:
+    """Aligned text columns, numbers to the right; columns that are empty but for their title are left out."""
+    used = _used(rows)
+    widths = {i: max(len(row[i]) for row in rows) for i in used}
+    lines = ["  ".join(f"{row[i]:{'<' if i in left else '>'}{widths[i]}}" for i in used) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)
 
 
-def text(report: DemoReport) -> str:
-    """For a terminal."""
-    header, *body = rows(report)
-    # Column titles in lines of their own: "before, fp32, onnx" side by side would be wider than a terminal.
-    titles = [[part.strip() for part in cell.split(",")] for cell in header]
-    depth = max(map(len, titles))
-    lines = [[t[i] if i < len(t) else "" for t in titles] for i in range(depth)] + body
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-
-    def line(cells: list[str]) -> str:
-        aligned = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
-        return "  ".join(aligned).rstrip()
-
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    out = [line(cells) for cells in lines[:depth]]
-    for cells in body:
-        out += ([rule] if cells[0] else []) + [line(cells)]
-    return "\n".join([*out, rule, *notes(report)])
+def markdown(rows: Rows, left: int) -> str:
+    """The first `left` columns are words."""
+    rule = ["---" if i < left else "---:" for i in range(len(rows[0]))]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (rows[0], rule, *rows[1:]))
 
 
-def markdown(report: DemoReport) -> str:
-    """For the README."""
-    header, *body = rows(report)
-    lines = [header, ["---", "---", *["---:"] * (len(header) - 2)], *body]
-    return "\n".join(["| " + " | ".join(cells) + " |" for cells in lines] + ["", *(f"{n}  " for n in notes(report))])
+def filled(rows: Rows) -> Rows:
+    """Without the columns that are empty but for their title."""
+    return [[row[i] for i in _used(rows)] for row in rows]
 
 
-def notes(report: DemoReport) -> list[str]:
-    """What the figures mean, and where they were taken."""
-    lines = [f"{model.name}: {model.metric}; {_recovered(model.recovery)}." for model in report.models]
-    lines.append("RTF: time of one hop / its audio, median; the graphs took turns (`edge-bench`).")
-    return [*lines, f"Measured on {machine_line(report.machine)}, {report.threads} thread(s)."]
+def html(rows: Rows, left: Container[int], strong: Container[str] = ()) -> str:
+    """The columns `left` are words, aligned to the left; rows that begin with a cell of `strong` stand out."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        kind = ' class="strong"' if tag == "td" and cells[0] in strong else ""
+        made = (f"<{tag}{' class=t' * (i in left)}>{escape(cell)}</{tag}>" for i, cell in enumerate(cells))
+        return f"<tr{kind}>{''.join(made)}</tr>"
+
+    body = "".join(line(row, "td") for row in rows[1:])
+    return f'<div class="wide"><table>{line(rows[0], "th")}{body}</table></div>'
 
 
-def _recovered(recovery: dict[str, Any] | None) -> str:
-    if not recovery:
-        return "not trained after pruning"
-    minutes = recovery.get("minutes")
-    return f"trained for {minutes:g} minutes after pruning" if minutes else "trained after pruning"
+def _used(rows: Rows) -> list[int]:
+    return [i for i in range(len(rows[0])) if any(row[i] for row in rows[1:])]

@@ -28,7 +28,7 @@ from edge.benchmarks.arm.guest import Counted
 from edge.benchmarks.arm.operators import attribute
 from edge.benchmarks.arm.operators import main as operators_main
 from edge.benchmarks.arm.operators import text as operators_text
-from edge.benchmarks.arm.report import BEGIN, END, content, markdown, text
+from edge.benchmarks.arm.report import MARKS, content, markdown, text
 from edge.bundle import open_bundle
 from edge.errors import EdgeError, InputError
 from edge.runtime.golden import check_golden, golden_output
@@ -174,7 +174,7 @@ def test_reports_name_every_case():
 
 
 def test_the_tables_in_the_document_are_those_of_the_report():
-    shown = DOCUMENT.read_text().split(BEGIN)[1].split(END)[0].strip()
+    shown = MARKS.inside(DOCUMENT.read_text())
     assert shown == markdown(json.loads(RESULTS.read_text()))
 
 

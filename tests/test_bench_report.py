@@ -10,7 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.benchmarks import compare, floor, memory_profile, page, profiling, report, runner, stats, svg, verdict
+from edge.benchmarks import (
+    compare,
+    floor,
+    memory_profile,
+    page,
+    plots,
+    profiling,
+    report,
+    report_text,
+    runner,
+    stats,
+    verdict,
+)
 from edge.benchmarks.floor import Peak
 from edge.bundle import open_bundle
 from edge.errors import InputError
@@ -65,7 +77,7 @@ def test_a_sentence_for_each_bundle():
         "late does not run live here (onnx, 1 thread): one hop in a hundred takes 12 ms of 10 ms.",
         "long runs live here (onnx, 1 thread): 20 % of a core, 4.0 s of latency.",
     ]
-    assert "one runs live here" in report.text(content(result()))
+    assert "one runs live here" in report_text.text(content(result()))
 
 
 @pytest.mark.parametrize("count", [6, 15, 60])
@@ -210,9 +222,9 @@ def test_the_page_holds_any_results(tmp_path_factory, cases):
 
 
 def test_whiskers_and_limits_only_where_they_say_something():
-    bar = svg.Bar("a", 1.0, 1.0, 1.0, 0, "1")
-    assert "whisker" not in svg.bars([bar], "x") and "limit" not in svg.bars([bar], "x", limit=100.0)
-    assert "limit" in svg.bars([bar], "x", limit=1.5)
+    bar = plots.Bar("a", 1.0, 1.0, 1.0, 0, "1")
+    assert "whisker" not in plots.bars([bar], "x") and "limit" not in plots.bars([bar], "x", limit=100.0)
+    assert "limit" in plots.bars([bar], "x", limit=1.5)
 
 
 @pytest.mark.parametrize(
@@ -239,11 +251,11 @@ def test_reports_that_are_none_are_refused_in_one_line(tmp_path, text, message, 
 def test_a_busy_machine_is_told():
     found = content(result())
     found["machine"] |= {"load_average": 0.2, "processors": 4}
-    assert "busy" not in report.text(found)
+    assert "busy" not in report_text.text(found)
     found["machine"]["load_average"] = 3.0
-    assert "busy when this began (load 3.0 on 4 processors)" in report.text(found)
+    assert "busy when this began (load 3.0 on 4 processors)" in report_text.text(found)
     found["machine"]["load_average"] = None  # a phone does not tell
-    assert "busy" not in report.text(found)
+    assert "busy" not in report_text.text(found)
 
 
 def test_labels_are_short_where_they_can_be():

@@ -67,11 +67,10 @@ def test_the_documents_show_commands_at_all():
 def test_the_results_in_the_readme_are_those_of_the_report():
     pytest.importorskip("torch")
     from edge.benchmarks.demo import load_report
-    from edge.benchmarks.readme import table_in
-    from edge.benchmarks.tables import markdown
+    from edge.benchmarks.readme import MARKS, markdown
 
     report = load_report(ROOT / "docs" / "demo.json")
-    assert table_in((ROOT / "README.md").read_text()) == markdown(report).strip()
+    assert MARKS.inside((ROOT / "README.md").read_text()) == markdown(report).strip()
     for model in report.models:
         assert {row.stage for row in model.rows} == {"before", "after"}
         assert {row.format for row in model.rows if row.stage == "after"} == {"onnx", "executorch"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -48,9 +47,9 @@ def _run(args: argparse.Namespace) -> int:
     from edge.benchmarks.arm.budget import Budget, Case, measure
     from edge.benchmarks.arm.emulator import find_emulator
     from edge.benchmarks.arm.report import content, text
+    from edge.benchmarks.documents import write_json
     from edge.bundle import open_bundle
     from edge.errors import EdgeError, InputError
-    from edge.outputs import output_file
 
     if args.update and not args.check:
         raise InputError("--update needs the baseline to write: --check BASELINE")
@@ -86,8 +85,7 @@ def _run(args: argparse.Namespace) -> int:
     if budgets:
         print(text(report))
     if args.json:
-        with output_file(args.json) as temporary:
-            temporary.write_text(json.dumps(report, indent=1) + "\n")
+        write_json(report, args.json)
     if args.update:
         save_baseline(args.check, budgets)
     elif args.check:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.atomic import atomic_path
 from edge.benchmarks.arm.budget import Budget
+from edge.benchmarks.documents import write_json
 from edge.errors import InputError
 
 # Vector arithmetic does not vary from run to run: a change of these shares says which kernel was lost or won.
@@ -56,8 +56,7 @@ def save_baseline(path: Path, budgets: Sequence[Budget]) -> None:
     entries = load_baseline(path) if path.is_file() else {}
     entries |= {b.key: Entry(b.graph_sha256, b.per_hop, b.tools) for b in budgets}
     content: dict[str, Any] = {"cases": {key: dataclasses.asdict(entries[key]) for key in sorted(entries)}}
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    write_json(content, path)
 
 
 def compare(budget: Budget, baseline: Mapping[str, Entry], tolerance: float) -> Comparison:

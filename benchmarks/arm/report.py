@@ -8,10 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edge.benchmarks import tables
 from edge.benchmarks.arm.budget import CLASSES, Budget
 from edge.benchmarks.arm.cores import NAMED_CORES, least_milliseconds
+from edge.benchmarks.documents import Marks, read_json, write_text
+from edge.benchmarks.tables import number
+from edge.console import run_command
 
-BEGIN, END = "<!-- ARM64 tables: made by `python -m edge.benchmarks.arm.report` -->", "<!-- end of the ARM64 tables -->"
+MARKS = Marks(
+    "<!-- ARM64 tables: made by `python -m edge.benchmarks.arm.report` -->", "<!-- end of the ARM64 tables -->"
+)
 _COLUMNS = ("total", *CLASSES, "other")
 _NAMES = ("model", "precision", "pruned", "backend", "core")
 
@@ -35,73 +41,54 @@ def text(report: dict[str, Any]) -> str:
     rows = [header]
     for r in report["results"]:
         bounds = ", ".join(f"{name} {ms:.2g}" for name, ms in r["least_ms_per_second"].items())
-        counts = [_millions(r["per_second"][column]) for column in _COLUMNS]
-        steady = [f"{r['first']:.2f}", f"{r['largest']:.3f}", f"{_spread(r):.2%}"]
-        rows.append([*_case(r), f"{r['golden_snr_db']:.0f}", *counts, *steady, _weights(r), bounds])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    left = {*range(len(_NAMES)), len(header) - 1}
-    lines = [
-        "  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-        for row in rows
-    ]
+        rows.append([*_case(r), f"{r['golden_snr_db']:.0f}", *_counts(r), *_steady(r), _weights(r), bounds])
     note = "M instructions for one second of audio; first, largest: a hop over the median; spread: over the repeats"
-    return "\n".join([*(line.rstrip() for line in lines), note])
+    return f"{tables.columns(rows, {*range(len(_NAMES)), len(header) - 1})}\n{note}"
 
 
 def markdown(content: dict[str, Any]) -> str:
     """The tables of docs/arm.md, from `content` as `content()` made it: counts, steadiness and parity, bounds."""
     results = content["results"]
-    counts = _table(
-        [*_NAMES, *_COLUMNS, "weights, MB"],
-        [[*_case(r), *(_millions(r["per_second"][c]) for c in _COLUMNS), _weights(r)] for r in results],
-        len(_NAMES),
-    )
-    checks = _table(
-        [*_NAMES, "golden check, dB", "needed", "hops counted", "first / median", "largest / median", "repeats apart"],
-        [
-            [
-                *_case(r),
-                f"{r['golden_snr_db']:.0f}",
-                f"{r['golden_min_snr_db']:.0f}",
-                str(r["hops"]),
-                f"{r['first']:.2f}",
-                f"{r['largest']:.3f}",
-                f"{_spread(r):.2%}" if len(r["repeats"]) > 1 else "",
-            ]
-            for r in results
-        ],
-        len(_NAMES),
-    )
+    counts = [[*_NAMES, *_COLUMNS, "weights, MB"], *([*_case(r), *_counts(r), _weights(r)] for r in results)]
+    steady = ["hops counted", "first / median", "largest / median", "repeats apart"]
+    checks = [[*_NAMES, "golden check, dB", "needed", *steady]]
+    for r in results:
+        golden = [f"{r['golden_snr_db']:.0f}", f"{r['golden_min_snr_db']:.0f}", str(r["hops"])]
+        checks.append([*_case(r), *golden, *_steady(r)])
     cores = content["named_cores"]
     by_case: dict[tuple[str, ...], dict[str, float]] = {}
     for r in results:
         by_case.setdefault(tuple(_case(r)[:-1]), {}).update(r["least_ms_per_second"])
     titles = [f"{c['name']} ({c['device']}), {c['clock_hz'] / 1e9:g} GHz, {c['fma_per_cycle']} a cycle" for c in cores]
-    bounds = _table(
-        [*_NAMES[:-1], *titles],
-        [
-            [*case, *(f"{found[c['name']]:.1f}" if c["name"] in found else "" for c in cores)]
-            for case, found in by_case.items()
-        ],
-        len(_NAMES) - 1,
-    )
-    tools = {f"{name} {version}" for r in results for name, version in r["tools"].items()}
+    bounds = [[*_NAMES[:-1], *titles]]
+    bounds += [[*case, *(number(found.get(c["name"]), 1, 1) for c in cores)] for case, found in by_case.items()]
+    versions = {f"{name} {version}" for r in results for name, version in r["tools"].items()}
     return "\n\n".join(
         [
             "**Millions of instructions for one second of audio**, by class; weights: read for one second of audio.",
-            counts,
+            tables.markdown(counts, len(_NAMES)),
             "**Golden check on the emulated core**, and how steady the counts are.",
-            checks,
+            tables.markdown(checks, len(_NAMES)),
             "**Lower bound, ms for one second of audio on one core**: the vector multiply-accumulates alone, at the "
             "core's peak rate of 128-bit operations. No estimate of the time.",
-            bounds,
-            f"Counted with {', '.join(sorted(tools))}, one thread.",
+            tables.markdown(bounds, len(_NAMES) - 1),
+            f"Counted with {', '.join(sorted(versions))}, one thread.",
         ]
     )
 
 
 def _case(r: dict[str, Any]) -> list[str]:
     return [r["name"], r["precision"], f"{r['prune_ratio']:g}", r["backend"], r["core"]]
+
+
+def _counts(r: dict[str, Any]) -> list[str]:
+    return [_millions(r["per_second"][column]) for column in _COLUMNS]
+
+
+def _steady(r: dict[str, Any]) -> list[str]:
+    """The first and the largest hop over the median, and how far the repeats lie apart, where there are several."""
+    apart = f"{max(r['repeats']) / min(r['repeats']) - 1:.2%}" if len(r["repeats"]) > 1 else ""
+    return [f"{r['first']:.2f}", f"{r['largest']:.3f}", apart]
 
 
 def _millions(count: float) -> str:
@@ -113,31 +100,9 @@ def _weights(r: dict[str, Any]) -> str:
     return f"{r['weight_bytes_per_second'] / 1e6:.3g}"
 
 
-def _spread(r: dict[str, Any]) -> float:
-    return max(r["repeats"]) / min(r["repeats"]) - 1
-
-
-def _table(header: list[str], rows: list[list[str]], left: int) -> str:
-    rule = ["---"] * left + ["---:"] * (len(header) - left)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, rule, *rows])
-
-
-def _main(report: Path, document: Path) -> int:
-    import json
-
-    from edge.atomic import atomic_path
-    from edge.errors import InputError
-
-    whole = document.read_text()
-    if BEGIN not in whole or END not in whole:
-        raise InputError(f"{document}: the marks {BEGIN} and {END} are missing")
-    tables = markdown(json.loads(report.read_text()))
-    with atomic_path(document) as temporary:
-        temporary.write_text(f"{whole.split(BEGIN)[0]}{BEGIN}\n{tables}\n{END}{whole.split(END)[1]}")
-    return 0
+def _main(report: Path, document: Path) -> None:
+    write_text(document, MARKS.replaced(document.read_text(), markdown(read_json(report))))
 
 
 if __name__ == "__main__":
-    from edge.console import run_command
-
     sys.exit(run_command("edge.benchmarks.arm.report", lambda: _main(*map(Path, sys.argv[1:]))))

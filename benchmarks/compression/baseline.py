@@ -19,7 +19,8 @@ from torch import nn
 
 from edge import __version__
 from edge.benchmarks.compression.tables import baseline_markdown
-from edge.benchmarks.report import Watch, read_as, write_texts
+from edge.benchmarks.documents import as_json, read_as, write_texts
+from edge.benchmarks.report import Watch
 from edge.checkpoints import save_checkpoint
 from edge.compression.cost import parameters
 from edge.compression.prune import prune
@@ -120,7 +121,7 @@ def compare(
         "machine": watch.machine(),
     }
     texts = {
-        "baseline.json": json.dumps(told, indent=1, allow_nan=False) + "\n",
+        "baseline.json": as_json(told),
         "baseline.md": f"# {model_name}: recovered or trained from scratch\n\n{baseline_markdown(told)}\n",
     }
     write_texts(out, texts)

@@ -12,15 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edge.atomic import atomic_path
+from edge.benchmarks import tables
 from edge.benchmarks.compression import baseline, report, sensitivity
 from edge.benchmarks.compression.pareto import draw
-from edge.benchmarks.compression.tables import baseline_markdown, markdown, markdown_table
-from edge.benchmarks.report import read_json
+from edge.benchmarks.compression.tables import baseline_markdown, markdown
+from edge.benchmarks.documents import Marks, read_json, write_text
+from edge.console import run_command
 from edge.errors import InputError
 
 NAME = "python -m edge.benchmarks.compression.docs"
-BEGIN, END = f"<!-- results: made by {NAME} -->", "<!-- end of the results -->"
+MARKS = Marks(f"<!-- results: made by {NAME} -->", "<!-- end of the results -->")
 
 
 def with_results(document: str, results: Sequence[Path]) -> str:
@@ -28,11 +29,8 @@ def with_results(document: str, results: Sequence[Path]) -> str:
 
     Raises InputError where the marks are missing or a file is no result of edge-compress.
     """
-    if BEGIN not in document or END not in document:
-        raise InputError(f"the marks {BEGIN} and {END} are missing")
     parts = [section(path, read_json(path)) for path in results]
-    head, rest = document.split(BEGIN)[0], document.split(END)[1]
-    return "\n\n".join([f"{head}{BEGIN}", *parts, f"{END}{rest}"])
+    return MARKS.replaced(document, "\n" + "\n\n".join(parts) + "\n")
 
 
 def section(path: Path, content: Any) -> str:
@@ -46,25 +44,19 @@ def section(path: Path, content: Any) -> str:
         return f"### {content['model']}: recovered or trained from scratch\n\n{baseline_markdown(content)}"
     if kind == sensitivity.FORMAT:
         title = f"### {content['model']}: what int8 costs layer by layer, {content['backend']}"
-        return "\n\n".join(
-            [title, markdown_table(sensitivity.rows(content), 1), "  \n".join(sensitivity.notes(content))]
-        )
+        table = tables.markdown(tables.filled(sensitivity.rows(content)), 1)
+        return "\n\n".join([title, table, "  \n".join(sensitivity.notes(content))])
     raise InputError(f"{path} is not a result of edge-compress")
 
 
-def _main(document: Path, results: Sequence[Path]) -> None:
+def _main(document: Path, *results: Path) -> None:
     text = with_results(document.read_text(encoding="utf-8"), results)
     for path in results:
         content = read_json(path)
         if content["format"] == report.FORMAT:
-            with atomic_path(path.with_suffix(".svg")) as temporary:
-                temporary.write_text(draw(content), encoding="utf-8")
-    with atomic_path(document) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+            write_text(path.with_suffix(".svg"), draw(content))
+    write_text(document, text)
 
 
 if __name__ == "__main__":
-    from edge.console import run_command
-
-    target, *given = map(Path, sys.argv[1:])
-    sys.exit(run_command(NAME, lambda: _main(target, given)))
+    sys.exit(run_command(NAME, lambda: _main(*map(Path, sys.argv[1:]))))

@@ -30,8 +30,9 @@ from edge.benchmarks.compression.pareto import COSTS, draw, front, quality_key
 from edge.benchmarks.compression.sweep import Exported, Failure, export_all, grid, weights_digest
 from edge.benchmarks.compression.tables import markdown
 from edge.benchmarks.compression.timing import measure_times
+from edge.benchmarks.documents import as_json, read_as, write_texts
 from edge.benchmarks.quality.systems import Scores, System
-from edge.benchmarks.report import Watch, read_as, write_texts
+from edge.benchmarks.report import Watch
 from edge.bundle import Bundle
 from edge.compression.cost import macs_per_second, parameters
 from edge.compression.processors.arm64 import ARM64
@@ -100,7 +101,7 @@ def run(models: Sequence[Model], options: ReportOptions, output: Path, progress:
 def write(content: dict[str, Any], output: Path) -> None:
     """report.json, report.md and pareto.svg of a report, each whole or not there."""
     texts = {
-        "report.json": json.dumps(content, indent=1, allow_nan=False) + "\n",
+        "report.json": as_json(content),
         "report.md": f"# Compression of {', '.join(m['name'] for m in content['models'])}\n\n{markdown(content)}\n",
         "pareto.svg": draw(content),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,10 @@ import numpy as np
 import torch
 
 from edge import samples
-from edge.atomic import atomic_path
 from edge.backends.onnx import Onnx
 from edge.benchmarks.compression.held_out import score, stream_run
 from edge.benchmarks.compression.sweep import export_once
-from edge.benchmarks.report import columns
+from edge.benchmarks.tables import columns
 from edge.bundle import snr_db
 from edge.compression.int8 import PlannedLayer, require_all
 from edge.compression.precisions import plan_precision
@@ -196,9 +194,3 @@ def notes(report: Mapping[str, Any]) -> list[str]:
     fp32 = "" if report["quality_fp32"] is None else f", {report['quality_fp32']:.2f} dB in fp32"
     what = f"{report['model']}, pruned {report['ratio']:g}, {report['backend']} for {report['cpu']}"
     return [f"{what}; SNR against the fp32 graph; quality: {report['metric']} of {report['reference']}{fp32}."]
-
-
-def write(report: Mapping[str, Any], target: Path) -> None:
-    """As JSON."""
-    with atomic_path(target) as temporary:
-        temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")

@@ -17,8 +17,10 @@ import numpy as np
 import soundfile
 import torch
 
+from edge.benchmarks.documents import write_json
 from edge.benchmarks.machine import machine_line
-from edge.benchmarks.report import Watch, columns, write_json
+from edge.benchmarks.report import Watch
+from edge.benchmarks.tables import columns
 from edge.compression.prune import prune
 from edge.console import positive_float, run_command
 from edge.training.architectures import training_of

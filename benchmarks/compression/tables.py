@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edge.benchmarks.machine import machine_line
-from edge.benchmarks.report import columns, number
+from edge.benchmarks.tables import columns, filled, number
+from edge.benchmarks.tables import markdown as markdown_table
 
 METRICS = {"sdr": ("SDR dB", 2), "si_sdr": ("SI-SDR dB", 2), "pesq": ("PESQ-wb", 3), "estoi": ("ESTOI", 3)}
 _FRONTS = {"rtf": "time", "megabytes": "size", "a53": "A53", "a76": "A76", "i8mm": "i8mm"}
@@ -129,9 +130,9 @@ def markdown(content: Mapping[str, Any], heading: str = "##") -> str:
     parts = []
     for model in content["models"]:
         table, lines = rows(model), notes(content, model)
-        parts += [f"{heading} {model['name']}", markdown_table(table, 3), "  \n".join(lines)]
+        parts += [f"{heading} {model['name']}", markdown_table(filled(table), 3), "  \n".join(lines)]
         if "recording" in model:
-            parts += [_agreement_title(model), markdown_table(agreement_rows(model), 3)]
+            parts += [_agreement_title(model), markdown_table(filled(agreement_rows(model)), 3)]
         parts += [baseline_markdown(b) for b in model.get("baselines", [])]
     return "\n\n".join(parts)
 
@@ -184,10 +185,3 @@ def _baseline_note(baseline: Mapping[str, Any]) -> str:
         f"Validation split; {baseline['parameters'] / 1e6:.2f} M parameters; steps: {steps}. Measured by "
         f"`{baseline['command']}` on {machine_line(baseline['machine'])}, {baseline['threads']} thread(s)."
     )
-
-
-def markdown_table(table: Sequence[Sequence[str]], left: int) -> str:
-    """Markdown; the first `left` columns are words, columns that are empty but for their title are left out."""
-    used = [i for i in range(len(table[0])) if any(row[i] for row in table[1:])]
-    rule = ["---" if i < left else "---:" for i in range(len(table[0]))]
-    return "\n".join("| " + " | ".join(row[i] for i in used) + " |" for row in (table[0], rule, *table[1:]))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
-from edge.atomic import atomic_path
+from edge.benchmarks.documents import write_json
 from edge.benchmarks.peers import catalogue, install, measure, report
 from edge.console import make_parser, positive_float, positive_int, progress_bar, run_command
 from edge.errors import EdgeError, InputError
@@ -72,8 +71,7 @@ def _run(args: argparse.Namespace) -> None:
 
         content = measure.measure(peers, args.bundles, args.threads, args.rounds, args.seconds, step)
     if args.json:
-        with atomic_path(args.json) as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n")
+        write_json(content, args.json)
     print(report.markdown(content))
 
 

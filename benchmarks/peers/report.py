@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from edge.benchmarks import tables
+from edge.benchmarks.tables import number
+
 _TITLES = {"enhance": "Speech enhancement", "separate": "Music separation"}
 
 
@@ -18,27 +21,24 @@ def _table(content: dict[str, Any], task: str) -> str:
     rows = sorted(content[task], key=lambda row: (not row["ours"], row["rtf"]))
     header = ["system", "RTF", "times ours [95 %]", "latency ms", "weights MB", "peak memory MB"]
     header += ["hop ms", "p50 ms", "p99 ms", "SI-SDR dB"] if task == "enhance" else ["vocals SDR dB"]
-    lines = [header, ["---", *["---:"] * (len(header) - 1)]]
+    table = [header]
     for row in rows:
-        name = f"**{row['title']}**" if row["ours"] else row["title"]
-        ratio, latency = row.get("ratio"), row["latency_seconds"]
+        ratio, quality, hop = row.get("ratio"), row.get("quality") or {}, row.get("hop") or {}
         cells = [
-            name,
-            f"{row['rtf']:.4f}",
+            f"**{row['title']}**" if row["ours"] else row["title"],
+            number(row["rtf"], 1, 4),
             f"{ratio[0]:.2f} [{ratio[1]:.2f}, {ratio[2]:.2f}]" if ratio else "",
-            f"{1e3 * latency:.0f}" if latency is not None else "",
-            f"{row['size_bytes'] / 1e6:.1f}",
-            f"{row['peak_bytes'] / 1e6:.0f}" if row["peak_bytes"] else "",
+            number(row["latency_seconds"], 1e3, 0),
+            number(row["size_bytes"], 1e-6, 1),
+            number(row["peak_bytes"], 1e-6, 0),
         ]
-        quality = row.get("quality") or {}
         if task == "enhance":
-            hop = row.get("hop")
-            cells += [f"{1e3 * hop[k]:.2f}" for k in ("seconds", "p50", "p99")] if hop else ["", "", ""]
-            cells.append(f"{quality['si_sdr']:.1f}" if quality else "")
+            cells += [*(number(hop.get(k), 1e3, 2) for k in ("seconds", "p50", "p99"))]
+            cells.append(number(quality.get("si_sdr"), 1, 1))
         else:
-            cells.append(f"{quality['vocals']:.1f}" if "vocals" in quality else "no weights")
-        lines.append(cells)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+            cells.append(number(quality.get("vocals"), 1, 1) or "no weights")
+        table.append(cells)
+    return tables.markdown(table, 1)
 
 
 def _notes(content: dict[str, Any]) -> list[str]:

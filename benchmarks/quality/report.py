@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
+from edge.benchmarks import tables as kit
 from edge.benchmarks.quality.metrics import UNITS
 
 DECIMALS = {"pesq": 2, "estoi": 3, "dnsmos": 2}
@@ -54,17 +54,13 @@ def tables(content: dict[str, Any]) -> list[tuple[str, list[list[str]]]]:
 
 def text(content: dict[str, Any]) -> str:
     """For a terminal."""
-    parts = [f"{title}\n{_aligned(body)}" for title, body in tables(content)]
+    parts = [f"{title}\n{kit.columns(body, (0,))}" for title, body in tables(content)]
     return "\n\n".join([*parts, *notes(content)])
 
 
 def markdown(content: dict[str, Any]) -> str:
     """For a document."""
-    parts = []
-    for title, body in tables(content):
-        lines = [body[0], ["---", *["---:"] * (len(body[0]) - 1)], *body[1:]]
-        table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-        parts.append(f"**{title[0].upper()}{title[1:]}**\n\n{table}")
+    parts = [f"**{title[0].upper()}{title[1:]}**\n\n{kit.markdown(body, 1)}" for title, body in tables(content)]
     return "\n\n".join([*parts, "\n".join(f"- {note}" for note in notes(content))])
 
 
@@ -88,15 +84,3 @@ def _cell(value: dict[str, float] | None, metric: str) -> str:
 
 def _mean(value: dict[str, float] | None, metric: str) -> str:
     return "" if value is None else f"{value['mean']:.{DECIMALS.get(metric, 1)}f}"
-
-
-def _aligned(body: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[k]) for row in body) for k in range(len(body[0]))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if k == 0 else cell.rjust(width)
-            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in body
-    ]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])

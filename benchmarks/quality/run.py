@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.atomic import atomic_path
+from edge.benchmarks.documents import write_json
 from edge.benchmarks.peers.catalogue import select
 from edge.benchmarks.quality import metrics, page, sets
 from edge.benchmarks.quality.enhancer import INPUT, rows, run_systems, write_audio
@@ -171,6 +170,5 @@ def _content(options: Options, command: str, described: str, systems, missing, f
 
 
 def _finish(folder: Path, title: str, content: dict[str, Any], scenes: Sequence[page.Scene]) -> None:
-    with atomic_path(folder / "report.json") as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    write_json(content, folder / "report.json")
     page.write_page(folder, title, content, scenes)

@@ -81,6 +81,7 @@ def _threads(text: str) -> list[int]:
 
 def _run(args: argparse.Namespace, argv: list[str]) -> int:
     from edge.benchmarks import report as reports
+    from edge.benchmarks import report_text
     from edge.benchmarks.runner import measure
 
     cases, failures = _cases(args.bundles, args.backend, args.threads)
@@ -116,13 +117,13 @@ def _run(args: argparse.Namespace, argv: list[str]) -> int:
         seed=args.seed,
         baseline=baseline,
     )
-    _output(args, content, reports.text if report.results else None)
+    _output(args, content, report_text.text if report.results else None)
     return max((failure.exit_code for failure in report.failures), default=0)
 
 
 def _output(args: argparse.Namespace, content: Any, text: Any, page: Any = None) -> None:
+    from edge.benchmarks.documents import write_json
     from edge.benchmarks.page import write_page
-    from edge.benchmarks.report import write_json
 
     if args.html:
         (page or write_page)(content, args.html)

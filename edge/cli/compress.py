@@ -147,12 +147,13 @@ def _sensitivity(args: argparse.Namespace) -> None:
     import dataclasses
 
     from edge.benchmarks.compression import sensitivity
+    from edge.benchmarks.documents import write_json
 
     model = load(args, args.model)
     options = dataclasses.replace(_options(args, ["onnx"]), prune=args.prune, cpu=args.target)
     report = sensitivity.scan(model, options, args.backend, args.output / "bundles", _progress())
     target = args.output / f"sensitivity-{model.name}-{args.backend}.json"
-    sensitivity.write(report, target)
+    write_json(report, target)
     _print(args, report, sensitivity.text)
     if not args.json:
         print(target)

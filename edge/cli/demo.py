@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> None:
     enter_workbench("edge-demo")
     from edge.benchmarks.demo import count_steps, run_demo
-    from edge.benchmarks.tables import text
+    from edge.benchmarks.readme import text
 
     started = time.monotonic()
     with progress_bar(total=count_steps(args.full)) as bar:
