@@ -31,6 +31,7 @@ class Pulse:
             "PULSE_COOKIE": str(folder / "cookie"),
         }
         self._server: subprocess.Popen | None = None
+        self._hiss: subprocess.Popen | None = None
 
     def start(self) -> None:
         form = f"format=float32le rate={self.rate} channels={self.channels}"
@@ -45,8 +46,14 @@ class Pulse:
             if time.monotonic() > until or self._server.poll() is not None:
                 pytest.skip(f"pulseaudio does not start here: {(self._folder / 'log').read_text()[-300:]}")
             time.sleep(0.1)
+        # a microphone never rests: a null sink that nobody plays into does, for two seconds at a time
+        command = ["pacat", "--playback", "--device=mic", "--latency-msec=20", "--raw", "/dev/zero"]
+        self._hiss = subprocess.Popen(command, env=self.env, stderr=subprocess.DEVNULL)
 
     def stop(self) -> None:
+        if self._hiss is not None:
+            self._hiss.kill()
+            self._hiss.wait()
         if self._server is not None:
             self._server.terminate()
             self._server.wait(10)

@@ -116,24 +116,27 @@ def test_a_device_that_vanishes_is_found_again(enhancer_path, tmp_path):
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         assert process.stderr is not None
+        told = []
 
         def wait_for(word: str) -> None:
             while word not in (line := process.stderr.readline()):
                 assert line, f"it ended before {word!r}"
+                told.append(line)
 
         wait_for("latency")
         began = time.monotonic()
         time.sleep(1)
         server.stop()
-        wait_for("vanished")
+        wait_for("has vanished")
         server.start()
-        wait_for("back")
+        wait_for("is back")
         time.sleep(1)
         seconds = time.monotonic() - began
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     report = json.loads(out)
     assert process.returncode == 0 and report["reconnects"] >= 1 and "Traceback" not in err
+    assert not any("pa_linux_alsa" in line for line in told)  # PortAudio's own words
     captured, _ = soundfile.read(tmp_path / "record/input.wav")
     assert abs(len(captured) / report["sample_rate"] - seconds) < 1.5  # silence stands for what was lost
 

@@ -82,7 +82,7 @@ def silent_stream(**options) -> SimpleNamespace:
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
     """Makes engines on a device that is played by hand, each with its recorder."""
-    fake = SimpleNamespace(PortAudioError=RuntimeError, Stream=silent_stream)
+    fake = SimpleNamespace(PortAudioError=RuntimeError, Stream=silent_stream, OutputStream=silent_stream)
 
     def make() -> tuple[LiveEngine, devices.DeviceStream, Recorder, _Live, Path]:
         folder = tmp_path_factory.mktemp("live")

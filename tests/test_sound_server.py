@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import pytest
 from pulse import pulse_server
 
 from edge.errors import InputError
-from edge.runtime import devices, soundserver
+from edge.runtime import devices, portaudio, soundserver
 from edge.runtime.soundserver import ServerDevice, route
 
 DEVICES = [
@@ -119,12 +118,26 @@ def test_a_server_that_keeps_the_microphones_past_is_started_again(monkeypatch):
         age = next(ages)
         stream._lateness = devices.Lateness()
         stream._lateness.add(100 - age, 100, 100.02)
+        stream._calls += 1
 
     monkeypatch.setattr(stream, "settle", settle)
-    monkeypatch.setattr(stream, "_awake", contextlib.nullcontext)
-    monkeypatch.setattr(stream, "open", lambda: starts.append(stream.backlog))
+
+    def opens() -> None:
+        starts.append(stream.backlog)
+        stream._stream = Stream()
+
+    monkeypatch.setattr(stream, "open", opens)
     stream.ready()
-    assert starts == pytest.approx([1.95]) and stream.backlog == 0
+    assert starts == pytest.approx([1.95]) and stream.backlog == 0 and not stream.lost
+
+
+def test_a_stream_that_never_plays_is_lost_after_three_starts(monkeypatch):
+    stream, _ = watched(monkeypatch)
+    starts = []
+    monkeypatch.setattr(stream, "settle", lambda: None)
+    monkeypatch.setattr(stream, "open", lambda: starts.append(len(starts)))
+    stream.ready()
+    assert len(starts) == devices.STARTS - 1 and stream.lost
 
 
 class FakePortAudio:
@@ -169,15 +182,15 @@ class FakePortAudio:
     ],
 )
 def test_rate_and_channels_are_negotiated(monkeypatch, mic, speaker, model, channels, agreed):
-    monkeypatch.setattr(devices, "portaudio", lambda: FakePortAudio(mic=mic, speaker=speaker))
-    assert devices.negotiate(model, "mic", "speaker", *channels) == agreed
-    assert devices.negotiate(speaker[2], "mic", "speaker", 0, channels[1])[1] == 0
+    monkeypatch.setattr(portaudio, "portaudio", lambda: FakePortAudio(mic=mic, speaker=speaker))
+    assert portaudio.negotiate(model, "mic", "speaker", *channels) == agreed
+    assert portaudio.negotiate(speaker[2], "mic", "speaker", 0, channels[1])[1] == 0
     with pytest.raises(InputError, match="no such sound device"):
-        devices.negotiate(model, "none", "speaker", *channels)
+        portaudio.negotiate(model, "none", "speaker", *channels)
 
 
 def test_devices_without_a_common_rate_are_refused(monkeypatch):
     fake = FakePortAudio(mic=(1, 0, 48000, {48000}), speaker=(0, 2, 44100, {44100}))
-    monkeypatch.setattr(devices, "portaudio", lambda: fake)
+    monkeypatch.setattr(portaudio, "portaudio", lambda: fake)
     with pytest.raises(InputError, match="no rate in common"):
-        devices.negotiate(16000, "mic", "speaker", 1, 1)
+        portaudio.negotiate(16000, "mic", "speaker", 1, 1)

@@ -21,10 +21,11 @@ from edge.errors import EdgeError, InputError
 from edge.outputs import output_folder, refuse_inputs
 from edge.runtime.captureclock import NEAR_BLOCKS
 from edge.runtime.chain import statistics_of
-from edge.runtime.devices import BACKLOG_SECONDS, DeviceStream, negotiate, parse_device
+from edge.runtime.devices import BACKLOG_SECONDS, DeviceStream
 from edge.runtime.graphs import LoadedGraph, load_graph
 from edge.runtime.live import LiveEngine
 from edge.runtime.loopback import ClickPlayer
+from edge.runtime.portaudio import negotiate, parse_device
 from edge.runtime.session import Session, new_session
 from edge.runtime.shaping import Shaping
 from edge.runtime.worker import FileSource, Recorder, Worker
@@ -183,6 +184,8 @@ class _Live:
         self._worker = Worker(self._engine, self._source)
         try:
             self._stream.open()
+            if self._source is None:
+                self._stream.ready()
             self._start()
             if seconds is not None:
                 self._stop_at = time.monotonic() + seconds
@@ -213,7 +216,6 @@ class _Live:
         """Start a microphone's engine when the device's habits are known; a file's worker starts its own."""
         if self._source is not None:
             return
-        self._stream.ready()
         self._engine.start(self._stream.burst())
         self._usual_backlog, self._restart_after = self._stream.backlog, time.monotonic() + RESTART_SECONDS
 

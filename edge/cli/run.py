@@ -127,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     if args.list_devices:
-        from edge.runtime.devices import list_devices
+        from edge.runtime.portaudio import list_devices
 
         print(list_devices())
         return 0
@@ -160,6 +160,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _run_live(args: argparse.Namespace, bundle: Bundle, backend: str, threads: int) -> None:
     from edge.cli.live import LiveOptions, run_live
+    from edge.cli.quiet import libraries_quiet
     from edge.runtime.shaping import Shaping
 
     if args.engine == "native":
@@ -185,7 +186,8 @@ def _run_live(args: argparse.Namespace, bundle: Bundle, backend: str, threads: i
         mute=tuple(args.mute),
         shaping=Shaping(args.band == "full", args.atten_limit),
     )
-    run_live(bundle, options, args.json)
+    with libraries_quiet():
+        run_live(bundle, options, args.json)
 
 
 def _run_recordings(args: argparse.Namespace, bundle: Bundle, backend: str, threads: int) -> int:

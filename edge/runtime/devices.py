@@ -3,106 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from types import ModuleType
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from edge.errors import EdgeError, InputError
+from edge.errors import EdgeError
 from edge.runtime.captureclock import CaptureClock, Lateness
 from edge.runtime.live import LiveEngine
 from edge.runtime.loopback import ClickPlayer
-from edge.runtime.soundserver import THROUGH, ServerDevice, route, server_devices, table
+from edge.runtime.portaudio import one_line, portaudio
 
 STALLED_SECONDS = 2.0  # without a callback: the device has vanished
 LOOK_SECONDS = 0.25  # that one look counts for: where more have passed, this process itself did not run
 BACKLOG_SECONDS = 0.5  # no microphone is so late; a sound server that made the output wait kept what came meanwhile
-AWAKE_SECONDS = 3.0  # at most, until an output plays
 CLOSE_SECONDS = 2.0  # a lost device may never close
 REOPEN_SECONDS = 20.0
 _CALLS = 256  # looked at for bursts
 SETTLING_SECONDS = 1.0  # of callbacks without a pause, before the device's habits count
-USUAL_RATES = (48000, 44100, 96000, 32000, 16000)
 PAUSE_SECONDS = 0.5  # a sound server takes its first buffers and then may wait so long, or four times as long
-NO_PORTAUDIO = "PortAudio is missing: install it (Debian and Ubuntu: apt install libportaudio2)"
-
-
-@ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p)
-def _say_nothing(file: bytes, line: int, function: bytes, code: int, form: bytes) -> None:
-    """What ALSA has to say of devices that are not there."""
-
-
-def portaudio() -> ModuleType:
-    """The sounddevice module; EdgeError where PortAudio is not installed."""
-    with contextlib.suppress(OSError, AttributeError):  # no ALSA here
-        # it writes to stderr whatever PortAudio tries in vain, into the status line
-        ctypes.CDLL("libasound.so.2").snd_lib_error_set_handler(_say_nothing)
-    try:
-        import sounddevice
-    except OSError as error:
-        raise EdgeError(NO_PORTAUDIO) from error
-    return sounddevice
-
-
-def list_devices() -> str:
-    """Tables of the sound server's devices, and of PortAudio's: `>` marks the default input, `<` the default output."""
-    own = str(portaudio().query_devices()) or "no sound devices"
-    devices = _server_devices()
-    if not devices:
-        return own
-    return f"by name, of the sound server:\n{table(devices)}\n\nby name or number, of PortAudio:\n{own}"
-
-
-def parse_device(text: str | None, kind: str) -> int | str | None:
-    """A device as the user names it for `kind` ("input", "output"): its number, or a part of its name.
-
-    A sound server's device is routed to. Raises InputError for a name that several devices have.
-    """
-    if text is None or text.isdigit():
-        return None if text is None else int(text)
-    return route(text, kind, _server_devices())
-
-
-def _server_devices() -> list[ServerDevice]:
-    """Those of the sound server, where PortAudio leads there."""
-    through = any(device["name"] == THROUGH for device in portaudio().query_devices())
-    return server_devices() if through else []
-
-
-def negotiate(
-    model_rate: int, source: int | str | None, target: int | str | None, inputs: int, outputs: int
-) -> tuple[int, int, int]:
-    """Rate, channels in and channels out that both devices take, as near to what is asked for as they allow.
-
-    The model's rate comes first, then the output's own, the input's own and the usual ones. A device of fewer channels
-    gives or takes what it has. `inputs` 0: nothing is captured. Raises InputError for an unknown device, and where
-    there is no common rate.
-    """
-    sound = portaudio()
-    try:
-        out = sound.query_devices(target, "output")
-        asked = [(sound.check_output_settings, target, min(outputs, out["max_output_channels"]))]
-        own = [out["default_samplerate"]]
-        if inputs:
-            given = sound.query_devices(source, "input")
-            asked.append((sound.check_input_settings, source, min(inputs, given["max_input_channels"])))
-            own.append(given["default_samplerate"])
-    except (ValueError, sound.PortAudioError) as error:
-        raise InputError(f"no such sound device: {_line(error)}; --list-devices shows them") from error
-    rates = list(dict.fromkeys([model_rate, *map(int, own), *USUAL_RATES]))
-    for rate in rates:
-        with contextlib.suppress(sound.PortAudioError, ValueError):
-            for check, device, channels in asked:
-                check(device=device, channels=channels, dtype="float32", samplerate=rate)
-            return rate, asked[1][2] if inputs else 0, asked[0][2]
-    raise InputError(
-        f"the devices have no rate in common at which they take {inputs} channel(s) in and {outputs} out; tried "
-        f"{', '.join(map(str, rates))} Hz"
-    )
+STARTS = 3  # at most, until an input is in time
+SILENT_BLOCK, SILENT_BUFFER = 0.05, 0.1  # seconds, of the silence beside a stream
 
 
 class DeviceStream:
@@ -121,6 +45,7 @@ class DeviceStream:
         self._devices, self._inputs, self._buffer = (source, target), inputs, buffer
         self._sound = portaudio()
         self._stream: Any = None
+        self._silence: Any = None
         self._calls = self._seen = 0
         self._looked_at = self._still = 0.0  # seconds without a callback
         self._call_times = np.zeros(_CALLS)
@@ -153,10 +78,34 @@ class DeviceStream:
             self._stream.start()
         except (self._sound.PortAudioError, ValueError) as error:
             self.close()
-            raise EdgeError(f"the sound device does not open: {_line(error)}") from error
+            raise EdgeError(f"the sound device does not open: {one_line(error)}") from error
         self._first_call = self._seen = self._calls
         self._looked_at, self._still = time.monotonic(), 0.0
         self.lost = False
+        if sys.platform == "linux":
+            self._keep_awake()
+
+    def _keep_awake(self) -> None:
+        """Play silence beside the stream, also while that is opened again.
+
+        A server's sink without a player rests for up to two seconds at a time: the next stream would wait for it, and
+        what the microphone hears meanwhile be read late.
+        """
+        if self._active(self._silence):
+            return
+        self._end(self._silence)
+        rate = self.engine.rate
+        with contextlib.suppress(self._sound.PortAudioError, ValueError):  # not every device opens twice
+            self._silence = self._sound.OutputStream(
+                device=self._devices[1],
+                channels=self.engine.outputs,
+                callback=_silent,
+                samplerate=rate,
+                blocksize=round(SILENT_BLOCK * rate),
+                latency=SILENT_BUFFER,
+                dtype="float32",
+            )
+            self._silence.start()
 
     def _options(self) -> dict[str, Any]:
         rate, block = self.engine.rate, self.engine.block
@@ -203,47 +152,31 @@ class DeviceStream:
         return late if late > BACKLOG_SECONDS + (self._buffer or 0) else 0.0
 
     def ready(self) -> None:
-        """`settle`, and start again, once, where a sound server kept the microphone's past."""
+        """`settle`, and start again where the stream broke off at once or a server kept the microphone's past.
+
+        It is lost where it does not run even so.
+        """
         self.settle()
-        if self.backlog:
+        for _ in range(STARTS - 1):
+            if self._plays and not self.backlog:
+                return
             try:
                 self.renew()
             except EdgeError:
-                self.drop()
+                break
+        if not self._plays:
+            self.drop()
 
     def renew(self, between: Callable[[], None] = lambda: None) -> None:
         """Open the devices afresh, without what they kept; `between` is called while neither plays. EdgeError: `open`.
 
         Unlike `reopen` it takes the devices for there.
         """
-        with self._awake():
-            self.close()
-            between()
-            self.open()
-            self.settle()
-
-    @contextlib.contextmanager
-    def _awake(self) -> Iterator[None]:
-        """Keep the output busy with silence: a server's sink that rests may let the next stream wait two seconds."""
-        stream, calls = None, []
-
-        def silence(played, frames, when, status) -> None:
-            played.fill(0)
-            calls.append(frames)
-
-        with contextlib.suppress(self._sound.PortAudioError, ValueError):  # not every device opens twice
-            stream = self._sound.OutputStream(
-                device=self._devices[1], channels=self.engine.outputs, callback=silence, **self._options()
-            )
-            stream.start()
-            until = time.monotonic() + AWAKE_SECONDS
-            while sum(calls) < PAUSE_SECONDS * self.engine.rate and time.monotonic() < until:
-                time.sleep(0.05)
-        try:
-            yield
-        finally:
-            if stream is not None:
-                self._end(stream)
+        stream, self._stream = self._stream, None
+        self._end(stream)
+        between()
+        self.open()
+        self.settle()
 
     def settle(self, most: float = 5.0) -> None:
         """Wait until callbacks came for a second without a pause, at most `most` seconds."""
@@ -280,10 +213,18 @@ class DeviceStream:
         self._still = 0.0 if self._calls != self._seen else self._still + min(passed, LOOK_SECONDS)
         self._seen = self._calls
         if not self.lost:
-            with contextlib.suppress(self._sound.PortAudioError):
-                if self._stream.active and self._still < STALLED_SECONDS:
-                    return True
+            if self._active(self._stream) and self._still < STALLED_SECONDS:
+                return True
             self.drop()
+        return False
+
+    @property
+    def _plays(self) -> bool:
+        return self._active(self._stream) and self._calls > self._first_call
+
+    def _active(self, stream: Any) -> bool:
+        with contextlib.suppress(self._sound.PortAudioError):
+            return stream is not None and bool(stream.active)
         return False
 
     def drop(self) -> None:
@@ -310,15 +251,17 @@ class DeviceStream:
         if not _in_time(attempt, REOPEN_SECONDS):
             self._abandon()
             raise EdgeError("the sound device has vanished and PortAudio hangs in it; start again")
-        if opened:
+        if opened and self._inputs:
+            self.ready()
+        if not self.lost:
             self.engine.counts.reconnects += 1
-        return bool(opened)
+        return not self.lost
 
     def close(self) -> None:
         """Stop at once; never waits long, whatever the device does."""
-        stream, self._stream = self._stream, None
-        if stream is not None:
+        for stream in (self._stream, self._silence):
             self._end(stream)
+        self._stream = self._silence = None
 
     def _end(self, stream: Any) -> None:
         def stop() -> None:
@@ -326,7 +269,7 @@ class DeviceStream:
                 stream.abort(ignore_errors=True)
                 stream.close(ignore_errors=True)
 
-        if not _in_time(stop, CLOSE_SECONDS):
+        if stream is not None and not _in_time(stop, CLOSE_SECONDS):
             self._abandon()
 
     def _abandon(self) -> None:
@@ -354,13 +297,13 @@ class DeviceStream:
             self.engine.counts.xruns += 1
 
 
+def _silent(played, frames, when, status) -> None:
+    played.fill(0)
+
+
 def _in_time(work: Callable[[], None], seconds: float) -> bool:
     """Run `work` in a thread that may be left behind; whether it ended in time."""
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(seconds)
     return not thread.is_alive()
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())
