@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +135,32 @@ def test_a_separated_song_is_that_of_python_to_the_bit(separator):
     options = StreamOptions(mean=statistics.mean, deviation=statistics.std)
     expected, got = both_ways(separator, audio, options, statistics=statistics)
     np.testing.assert_array_equal(got, expected)
+
+
+PEAK = """
+import sys
+import numpy as np
+from edge.native import NativeBundle, NativeStream
+
+def megabytes(name):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name)) / 1024
+
+bundle, before = NativeBundle(sys.argv[1]), megabytes("VmRSS")
+stream = NativeStream(bundle, "onnx")
+noise = np.random.default_rng(0).standard_normal((2, 44100), dtype=np.float32) * np.float32(0.1)
+for _ in range(10):
+    stream.process(noise)
+print(megabytes("VmHWM") - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="tells its memory in other ways")
+def test_a_separator_takes_the_memory_that_onnx_runtime_can_spare():
+    """210 MB, with ONNX Runtime's defaults 310."""
+    command = [sys.executable, "-c", PEAK, SHIPPED / "htdemucs-mini"]
+    peak = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert 50 < peak < 250
 
 
 @pytest.mark.slow

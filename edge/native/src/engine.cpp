@@ -24,8 +24,8 @@ Engine::Engine(std::unique_ptr<Session> session, int model_rate, int rate, bool 
       hop_(scaled(session_->hop(), model_rate, rate)),
       latency_(measured_latency(model_rate, rate)),
       low_in_(inputs(), scaled(2 * kBlock, rate, model_rate) + 4096),
-      low_out_(outputs(), 4 * session_->hop() + scaled(2 * kBlock, rate, model_rate)),
-      queue_(outputs(), 2 * latency_ + 4 * hop_ + 4 * kBlock + 8192) {
+      low_out_(outputs(), session_->hop() + scaled(2 * kBlock, rate, model_rate)),
+      queue_(outputs(), 2 * latency_ + 2 * hop_ + 4 * kBlock + 8192) {
   reset();
 }
 

@@ -4,6 +4,9 @@
 
 #include <cstdlib>
 #include <mutex>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "backend.hpp"
 #include "failure.hpp"
@@ -74,6 +77,30 @@ const Ort& runtime(const std::string& library) {
   return ort;
 }
 
+// For graphs of segments, whose activations take more than their weights: what edge/backends/onnx.py sets, as far as the
+// C API has it; see docs/memory.md.
+void spare_memory(const Ort& ort, OrtSessionOptions* options) {
+  static std::once_flag made;
+  std::call_once(made, [&] {  // the process's allocator, unless the process has made one of its own
+    const char* const keys[] = {"arena_extend_strategy", "initial_chunk_size_bytes", "max_dead_bytes_per_chunk"};
+    const size_t values[] = {0, size_t{128} << 20, size_t{64} << 10};
+    OrtArenaCfg* arena = nullptr;
+    ort.check(ort.api->CreateArenaCfgV2(keys, values, 3, &arena));
+    if (OrtStatus* status = ort.api->CreateAndRegisterAllocator(ort.env, ort.memory, arena))
+      ort.api->ReleaseStatus(status);
+    ort.api->ReleaseArenaCfg(arena);
+  });
+  ort.check(ort.api->DisableMemPattern(options));
+  ort.check(ort.api->AddSessionConfigEntry(options, "session.use_env_allocators", "1"));
+}
+
+// What loading left free in glibc's heap.
+void return_heap() {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+}
+
 ONNXTensorElementDataType element_type(const std::string& dtype) {
   if (dtype == "float32") return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
   if (dtype == "float16") return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
@@ -98,6 +125,7 @@ class OnnxGraph : public Graph, public std::enable_shared_from_this<OnnxGraph> {
       ort_.check(ort_.api->AddSessionConfigEntry(options, "optimization.disable_specified_optimizers", kDisabled));
       // x86 without VNNI adds products of bytes in 16 bits, which overflow: other samples than everywhere else
       ort_.check(ort_.api->AddSessionConfigEntry(options, "session.x64quantprecision", "1"));
+      if (manifest_.separates()) spare_memory(ort_, options);
       ort_.check(ort_.api->CreateSessionFromArray(ort_.env, model.data(), model.size(), options, &session_));
       inputs_ = names(ort_.api->SessionGetInputCount, ort_.api->SessionGetInputName);
       outputs_ = names(ort_.api->SessionGetOutputCount, ort_.api->SessionGetOutputName);
@@ -224,7 +252,9 @@ std::unique_ptr<Binding> OnnxGraph::bind() { return std::make_unique<OnnxBinding
 }  // namespace
 
 std::shared_ptr<Graph> load_onnx(const Bundle& bundle, int threads, const std::string& library) {
-  return std::make_shared<OnnxGraph>(runtime(library), bundle, threads);
+  auto graph = std::make_shared<OnnxGraph>(runtime(library), bundle, threads);
+  if (bundle.manifest().separates()) return_heap();
+  return graph;
 }
 
 }  // namespace stemedge::core
