@@ -1,4 +1,4 @@
-"""The JUCE plug-in in hosts of others (lilv: LV2, Pedalboard: VST3), against edge-run on the same audio."""
+"""The JUCE plug-in in hosts (on lilv: LV2; Pedalboard: VST3; on JUCE: both), against edge-run on the same audio."""
 
 from __future__ import annotations
 
@@ -16,11 +16,17 @@ import soxr
 
 import edge
 from edge import samples
+from edge.bundle import open_bundle
 from edge.native.library import onnxruntime_library
+from edge.runtime.converted import at_rate
+from edge.runtime.graphs import load_graph
+from edge.runtime.lowdelay import LowDelayResampler
+from edge.runtime.session import new_session
 
 BUILT = Path(__file__).parent.parent / "build" / "plugin"
 LV2 = BUILT / "StemEdge_artefacts" / "Release" / "LV2"
 HOST = BUILT / "lv2_host"
+JUCE_HOST = BUILT / "juce_host"
 VST3 = LV2.parent / "VST3" / "stem-edge.vst3"
 URI = "urn:stem-edge:plugin"
 BUNDLES = Path(edge.__file__).parent / "bundles"
@@ -44,8 +50,20 @@ def render(audio: np.ndarray, rate: int, *arguments: str, bundle: Path | str = "
     """float32 (frames, 2) through the plug-in, offline, in blocks of 1 to 4096; the reported latency is taken off."""
     env = os.environ | {"STEMEDGE_ONNXRUNTIME": str(onnxruntime_library()), "LV2_PATH": str(LV2)}
     env["STEMEDGE_BUNDLE"] = str(bundle)
+    return _rendered([HOST, URI, str(rate), *arguments], audio, rate, env)
+
+
+def render_in_juce(format: str, audio: np.ndarray, rate: int, *arguments: str, bundle: Path) -> Rendered:
+    """The same in a host on JUCE, whose parameters go from 0 to 1."""
+    env = {"STEMEDGE_ONNXRUNTIME": str(onnxruntime_library()), "STEMEDGE_BUNDLE": str(bundle)}
+    command = [JUCE_HOST, LV2.parent / format, str(rate), *arguments]
+    rendered = _rendered(command, audio, rate, os.environ | env)
+    assert f"format {format}\n" in rendered.log
+    return rendered
+
+
+def _rendered(command: list, audio: np.ndarray, rate: int, env: dict[str, str]) -> Rendered:
     padded = np.concatenate([audio, np.zeros((3 * rate, 2), np.float32)])
-    command = [HOST, URI, str(rate), *arguments]
     done = subprocess.run(command, input=padded.tobytes(), capture_output=True, env=env, timeout=600)
     log = done.stderr.decode()
     assert done.returncode == 0, log
@@ -72,13 +90,60 @@ def speech(rate: int, seconds: float = 4) -> np.ndarray:
     return np.ascontiguousarray(np.stack([mono, mono[::-1]], axis=1))
 
 
-@pytest.mark.parametrize(("rate", "tolerance"), [(16000, 0), (44100, 1e-6), (48000, 1e-6)])
-def test_enhanced_speech_is_that_of_edge_run(rate, tolerance):
+def with_short_delays(audio: np.ndarray, rate: int) -> np.ndarray:
+    """The enhancer's Python session on each channel, with the converters of live use."""
+    bundle = open_bundle(BUNDLES / "enhancer")
+    graph, channels = load_graph(bundle, "onnx"), []
+    for channel in np.concatenate([audio, np.zeros((rate, 2), np.float32)]).T:
+        session = new_session(bundle, graph)
+        session = session if rate == session.sample_rate else at_rate(session, rate, converter=LowDelayResampler)
+        channels.append(np.concatenate([session.process(np.ascontiguousarray(channel)), session.flush()]))
+    return np.stack(channels, axis=1)[: len(audio)]
+
+
+@pytest.mark.parametrize(("rate", "tolerance"), [(16000, 0), (44100, 1e-6), (48000, 1e-6), (96000, 1e-6)])
+def test_live_speech_is_enhanced_with_short_delays(rate, tolerance):
+    """An LV2 host tells that it renders offline when the plug-in runs already: its latency stays."""
     audio = speech(rate)
-    expected = edge_run("enhancer", audio, rate, "--band", "model")
+    expected = with_short_delays(audio, rate)
     got = render(audio, rate, bundle=BUNDLES / "enhancer")
-    assert np.abs(expected - audio).max() > 0.01 and got.latency > 4096
+    assert np.abs(expected - audio).max() > 0.01
+    assert 4096 < got.latency < 4096 + 0.06 * rate  # a block, a hop, and 36 ms at most
     np.testing.assert_allclose(got.audio, expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.skipif(not JUCE_HOST.is_file(), reason="the host on JUCE is not built")
+class TestInJuce:
+    @pytest.mark.parametrize(("rate", "tolerance"), [(16000, 0), (48000, 1e-6), (96000, 1e-6)])
+    def test_the_vst3_renders_offline_what_edge_run_gives(self, rate, tolerance):
+        audio = speech(rate)
+        expected = edge_run("enhancer", audio, rate, "--band", "model")
+        got = render_in_juce("VST3", audio, rate, bundle=BUNDLES / "enhancer")
+        assert np.abs(expected - audio).max() > 0.01 and got.latency > 4096
+        np.testing.assert_allclose(got.audio, expected, rtol=0, atol=tolerance)
+
+    @pytest.mark.parametrize("format", ["VST3", "LV2"])
+    def test_strength_is_automated(self, format):
+        audio, frame = speech(16000), 30000
+        got = render_in_juce(format, audio, 16000, f"Strength=0@{frame}", bundle=BUNDLES / "enhancer")
+        expected = edge_run("enhancer", audio, 16000)
+        before, after = frame - got.latency - 4096, frame - got.latency + 4096 + 320  # a block, 20 ms
+        np.testing.assert_array_equal(got.audio[:before], expected[:before])
+        delayed_exactly(got, audio, after)
+
+    @pytest.mark.parametrize("format", ["VST3", "LV2"])
+    def test_a_song_is_mixed_of_the_stems_of_edge_run(self, format):
+        audio, frame, settled = song(), 100000, 2 * 4096 + 882
+        options = ["--latency", "1", "--consistent", "--source"]
+        names = ["drums", "bass", "other", "vocals"]
+        stems = [edge_run("htdemucs-mini", audio, 44100, *options, name) for name in names]
+        gain = (-6 + 60) / 72  # of -60 to 12 dB
+        automation = [f"Stem 2 gain={gain}@0", f"Stem 4 mute=1@{frame}"]
+        got = render_in_juce(format, audio, 44100, *automation, bundle=BUNDLES / "htdemucs-mini")
+        expected = stems[0] + 10 ** (-6 / 20) * stems[1] + stems[2]
+        before, after = frame - got.latency - 4096, frame - got.latency + settled
+        np.testing.assert_allclose(got.audio[:before], (expected + stems[3])[:before], rtol=0, atol=2e-6)
+        np.testing.assert_allclose(got.audio[after:], expected[after:], rtol=0, atol=2e-6)
 
 
 def delayed_exactly(got: Rendered, audio: np.ndarray, start: int = 0) -> None:
@@ -89,9 +154,7 @@ def delayed_exactly(got: Rendered, audio: np.ndarray, start: int = 0) -> None:
 def test_strength_is_the_attenuation_limit(rate):
     audio = speech(rate)
     half = render(audio, rate, "strength=50@0", bundle=BUNDLES / "enhancer").audio
-    limit = str(-20 * np.log10(0.5))
-    expected = edge_run("enhancer", audio, rate, "--band", "model", "--atten-limit", limit)
-    np.testing.assert_allclose(half, expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(half, (audio + with_short_delays(audio, rate)) / 2, rtol=0, atol=1e-6)
     delayed_exactly(render(audio, rate, "strength=0@0", bundle=BUNDLES / "enhancer"), audio)
 
 
@@ -198,26 +261,38 @@ def test_what_is_wrong_is_said_and_the_input_goes_through(tmp_path):
     delayed_exactly(silent, audio)
 
 
-@pytest.mark.parametrize("block", [1, 480, 4096])
-def test_the_vst3_enhances_as_edge_run(block):
-    """In a process of its own: a plug-in is never unloaded from one."""
+def in_pedalboard(audio: np.ndarray, rate: int, block: int, bundle: str, latency: int) -> np.ndarray:
+    """The audio through the VST3, in a process of its own: a plug-in is never unloaded from one."""
     pytest.importorskip("pedalboard")
-    seconds = 0.5 if block == 1 else 4
-    audio = speech(16000, seconds)
     program = f"""
 import sys, numpy as np, pedalboard
 plugin = pedalboard.load_plugin({str(VST3)!r})
 audio = np.frombuffer(sys.stdin.buffer.read(), np.float32).reshape(-1, 2).T
 silence = np.zeros((2, 5000), np.float32)
-plugin.process(silence, 16000, buffer_size={block})  # this host asks for the latency before it tells the rate
-out = plugin.process(audio, 16000, buffer_size={block})
-assert plugin.reported_latency_samples == 768 + {block}, plugin.reported_latency_samples
+plugin.process(silence, {rate}, buffer_size={block})  # this host asks for the latency before it tells the rate
+out = plugin.process(audio, {rate}, buffer_size={block})
+assert plugin.reported_latency_samples == {latency}, plugin.reported_latency_samples
 sys.stdout.buffer.write(np.ascontiguousarray(out.T).tobytes())
 """
-    runtime = {"STEMEDGE_ONNXRUNTIME": str(onnxruntime_library()), "STEMEDGE_BUNDLE": str(BUNDLES / "enhancer")}
-    padded = np.concatenate([audio, np.zeros((16000, 2), np.float32)])
+    runtime = {"STEMEDGE_ONNXRUNTIME": str(onnxruntime_library()), "STEMEDGE_BUNDLE": str(BUNDLES / bundle)}
+    padded = np.concatenate([audio, np.zeros((2 * rate, 2), np.float32)])
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, input=padded.tobytes(), capture_output=True, env=os.environ | runtime, timeout=600)
     assert done.returncode == 0, done.stderr.decode()
-    got = np.frombuffer(done.stdout, np.float32).reshape(-1, 2)[: len(audio)]
+    return np.frombuffer(done.stdout, np.float32).reshape(-1, 2)[: len(audio)]
+
+
+@pytest.mark.parametrize("block", [1, 480, 4096])
+def test_the_vst3_enhances_as_edge_run(block):
+    audio = speech(16000, 0.5 if block == 1 else 4)
+    got = in_pedalboard(audio, 16000, block, "enhancer", 768 + block)
     np.testing.assert_array_equal(got, edge_run("enhancer", audio, 16000))
+
+
+def test_the_vst3_separates_as_edge_run():
+    audio, latency = song(), 44100
+    got = in_pedalboard(audio, 44100, 4096, "htdemucs-mini", latency + latency // 2 + 4096)
+    options = ["--latency", "1", "--consistent", "--source"]
+    stems = [edge_run("htdemucs-mini", audio, 44100, *options, name) for name in ("drums", "bass", "other", "vocals")]
+    assert min(np.abs(stem).max() for stem in stems) > 0.001
+    np.testing.assert_allclose(got, np.sum(stems, axis=0), rtol=0, atol=1e-6)

@@ -16,6 +16,8 @@ stemedge_options options_for(const stemedge::Model& model, const Setup& setup) {
     const double longest = static_cast<double>(info.segment) / info.sample_rate;
     options.latency = juce::jlimit(juce::jmin(kShortestLatency, longest), longest, setup.latency);
     options.consistent = 1;  // all stems at 0 dB are the input
+  } else {
+    options.low_delay = setup.live;  // up to 0.2 s less, which of a separator's latency is little
   }
   return options;
 }

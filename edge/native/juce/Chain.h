@@ -12,9 +12,10 @@ struct Setup {
   double latency = 1;   // seconds, separators
   double rate = 48000;  // Hz
   int block = 512, channels = 2;
+  bool live = true;  // an enhancer's rates are converted with short delays; else exactly
   bool operator==(const Setup& other) const {
     return bundle == other.bundle && latency == other.latency && rate == other.rate && block == other.block &&
-           channels == other.channels;
+           channels == other.channels && live == other.live;
   }
 };
 

@@ -125,6 +125,7 @@ void Processor::prepareToPlay(double rate, int block) {
     wanted_.rate = rate;
     wanted_.block = juce::jmax(1, block);
     wanted_.channels = getMainBusNumInputChannels();
+    wanted_.live = !isNonRealtime();  // as the host has it now: later changes leave the latency as it is
     prepared_ = true;
   }
   load(false);

@@ -19,9 +19,11 @@
 #include <string>
 #include <vector>
 
+#include "blocks.hpp"
+
 namespace {
 
-constexpr uint32_t kLongest = 4096, kEventBytes = 65536;
+constexpr uint32_t kEventBytes = 65536;
 constexpr const char* kUsage = "usage: lv2_host URI RATE [NAME=VALUE@FRAME ...] [load=FILE] [save=FILE] < in > out";
 constexpr const char* kStateUri = "urn:lv2-host:state";
 
@@ -42,12 +44,6 @@ LV2_URID urid_of(const char* uri) { return map_uri(nullptr, uri); }
 LV2_URID_Map map{nullptr, map_uri};
 LV2_URID_Unmap unmap{nullptr, unmap_uri};
 
-struct Change {
-  std::string name;
-  float value;
-  size_t frame;
-};
-
 struct Arguments {
   std::string uri, load, save;
   double rate = 0;
@@ -61,15 +57,13 @@ Arguments parse(int argc, char** argv) {
   all.rate = std::atof(argv[2]);
   for (int i = 3; i < argc; ++i) {
     const std::string text = argv[i];
-    const size_t equals = text.find('='), at = text.find('@');
-    const std::string name = text.substr(0, equals);
-    if (equals == std::string::npos) fail(kUsage);
-    if (name == "load" || name == "save")
-      (name == "load" ? all.load : all.save) = text.substr(equals + 1);
-    else if (at == std::string::npos)
-      fail(kUsage);
-    else
-      all.changes.push_back({name, std::stof(text.substr(equals + 1)), std::stoul(text.substr(at + 1))});
+    const std::string name = text.substr(0, text.find('='));
+    if (name == "load" || name == "save") {
+      (name == "load" ? all.load : all.save) = text.substr(std::min(text.size(), name.size() + 1));
+    } else {
+      all.changes.push_back(parse_change(text));
+      if (all.changes.back().name.empty()) fail(kUsage);
+    }
   }
   return all;
 }
@@ -206,15 +200,6 @@ class Host {
   Plane in_[2] = {Plane(kLongest), Plane(kLongest)}, out_[2] = {Plane(kLongest), Plane(kLongest)};
 };
 
-// The first block is the longest; the others are of all sizes, small ones as often as large ones.
-uint32_t next_size(size_t done) {
-  static uint32_t random = 1;
-  if (done == 0) return kLongest;
-  random = random * 1664525 + 1013904223;
-  const uint32_t most = 1u << ((random >> 8) % 13);
-  return 1 + (random >> 16) % most;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -224,10 +209,7 @@ int main(int argc, char** argv) {
   for (size_t done = 0;;) {
     const size_t count = std::fread(frames.data(), 2 * sizeof(float), next_size(done), stdin);
     if (count == 0) break;
-    std::vector<Change> now;
-    std::copy_if(arguments.changes.begin(), arguments.changes.end(), std::back_inserter(now),
-                 [&](const Change& change) { return change.frame >= done && change.frame < done + count; });
-    host.run(frames, static_cast<uint32_t>(count), done, now);
+    host.run(frames, static_cast<uint32_t>(count), done, changes_of(arguments.changes, done, count));
     if (std::fwrite(frames.data(), 2 * sizeof(float), count, stdout) != count) fail("stdout cannot be written");
     done += count;
   }
