@@ -14,19 +14,18 @@ import dataclasses
 import platform
 import statistics
 import sys
-import time
-from collections.abc import Callable
 from fractions import Fraction
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge.backends import BACKENDS
+from edge.benchmarks.compression.timing import Built, serve_torch
 from edge.benchmarks.documents import write_json
-from edge.benchmarks.profiling import serve_profile
+from edge.benchmarks.profiling import profile_onnx
 from edge.benchmarks.report import Content, Watch, compare_to, content, raise_failures
 from edge.benchmarks.report_text import notes
-from edge.benchmarks.runner import Case, Other, measure, run_alone
+from edge.benchmarks.rounds import Participant, run_alone
+from edge.benchmarks.runner import Case, measure
 from edge.benchmarks.stats import paired_ratio
 from edge.benchmarks.tables import columns, number
 from edge.bundle import Bundle, open_bundle
@@ -64,50 +63,31 @@ def export(folder: Path, config: HTDemucsConfig, cpu: str) -> list[Bundle]:
     return [export_once(model, options, folder, lambda line: print(line, file=sys.stderr)) for options in wanted]
 
 
-def serve_demucs(connection: Connection, threads: int, config: HTDemucsConfig) -> None:
-    """As `worker.serve`, for the demucs package's HTDemucs of the same configuration in eval mode."""
-    from edge.benchmarks.worker import answer_requests
+def build_demucs(config: HTDemucsConfig) -> Built:
+    """The demucs package's HTDemucs of the same configuration in eval mode, on one segment."""
+    import torch
 
-    def prepare() -> tuple[dict[str, Any], Callable[[Any], list[float]]]:
-        import torch
+    try:
+        import demucs
+        from demucs.htdemucs import HTDemucs
+    except ImportError as error:
+        raise InputError('the demucs package is missing: pip install "stem-edge[demucs]"') from error
 
-        try:
-            import demucs
-            from demucs.htdemucs import HTDemucs
-        except ImportError as error:
-            raise InputError('the demucs package is missing: pip install "stem-edge[demucs]"') from error
-
-        torch.set_num_threads(threads)
-        torch.manual_seed(0)
-        network = HTDemucs(
-            list(config.sources),
-            segment=config.segment,
-            channels=config.channels,
-            bottom_channels=config.bottom_channels,
-            dconv_mode=config.dconv_mode,
-            dconv_comp=config.dconv_comp,
-            t_layers=config.t_layers,
-            t_heads=config.t_heads,
-            t_dropout=0.0,
-        ).eval()
-        mix = torch.randn(1, config.audio_channels, config.segment_samples)
-
-        def answer(request: int) -> list[float]:
-            seconds = []
-            for _ in range(request):
-                started = time.perf_counter()
-                with torch.inference_mode():
-                    network(mix)
-                seconds.append(time.perf_counter() - started)
-            return seconds
-
-        parameters = sum(p.numel() for p in network.parameters())
-        return {
-            "parameters": parameters,
-            "versions": {"demucs": demucs.__version__, "torch": torch.__version__},
-        }, answer
-
-    answer_requests(connection, prepare)
+    torch.manual_seed(0)
+    network = HTDemucs(
+        list(config.sources),
+        segment=config.segment,
+        channels=config.channels,
+        bottom_channels=config.bottom_channels,
+        dconv_mode=config.dconv_mode,
+        dconv_comp=config.dconv_comp,
+        t_layers=config.t_layers,
+        t_heads=config.t_heads,
+        t_dropout=0.0,
+    ).eval()
+    mix = torch.randn(1, config.audio_channels, config.segment_samples)
+    versions = {"demucs": demucs.__version__, "torch": torch.__version__}
+    return lambda: network(mix), {"parameters": sum(p.numel() for p in network.parameters()), "versions": versions}
 
 
 def run(folder: Path, threads: int, seconds: float, launches: int, config: HTDemucsConfig, cpu: str) -> Content:
@@ -120,32 +100,29 @@ def run(folder: Path, threads: int, seconds: float, launches: int, config: HTDem
     bundles = export(folder, config, cpu)
     watch = Watch()
     cases = [Case(bundle.path, backend, threads) for bundle in bundles for backend in BACKENDS]
-    others = {PACKAGE: Other(serve_demucs, (threads, config))}
+    rival = Participant(PACKAGE, serve_torch, (build_demucs, (config,), threads))
     with progress_bar(total=100, unit="%") as bar:
 
         def step(share: float, label: str) -> None:
             bar.set_description(label)
             bar.update(100 * share - bar.n)
 
-        report = measure(cases, seconds, step, with_floor=True, others=others, launches=launches)
+        report = measure(cases, seconds, step, with_floor=True, others=[rival], launches=launches)
     raise_failures(report)
     unpruned = bundles[0]
-    if others[PACKAGE].told["parameters"] != unpruned.manifest.compression.parameters.before:
+    if rival.told["parameters"] != unpruned.manifest.compression.parameters.before:
         raise EdgeError(f"{unpruned.path} holds another network than the demucs package's")
     for result in report.results:
         if BACKENDS[result.backend].profiled:
-            result.profile = run_alone(serve_profile, (result.bundle, threads), 5.0)
+            result.profile = run_alone(profile_onnx, result.bundle, threads, 5.0)
     compare_to(report.results, str(unpruned.path))
     settings = {"seconds": seconds, "threads": [threads], "seed": 0, "baseline": str(unpruned.path)}
     found = content(watch, report, NAME, [NAME, *sys.argv[1:]], **settings)
-    rival = others[PACKAGE]
     times = [statistics.median(times) for times in rival.rounds]
     found["rivals"] = {
         PACKAGE: {
             "seconds_rounds": times,
-            "versions": rival.told["versions"],
-            "parameters": rival.told["parameters"],
-            "peak_bytes": rival.told["peak_bytes"],
+            **{key: rival.told[key] for key in ("versions", "parameters", "peak_bytes")},
             "speedup": {
                 case_name(r): dataclasses.asdict(
                     paired_ratio(times, [rtf * r["hop_seconds"] for rtf in r["rtf_rounds"]])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+from flatbuffers.number_types import Int64Flags, Uint64Flags
+from flatbuffers.table import Table
 
 from edge.backends.executorch import EXECUTORCH
 from edge.backends.onnx import ONNX
@@ -43,16 +45,6 @@ class GraphMemory:
     reserved_bytes: int
     used_bytes: int | None
     entries: list[Live]
-
-
-def serve_memory(connection: Connection, path: str, backend: str, threads: int) -> None:
-    """As `worker.serve`: any request gives the GraphMemory of a bundle's graph."""
-    from edge.benchmarks.worker import answer_requests
-
-    def prepare() -> tuple[dict[str, Any], Callable[[float], GraphMemory | None]]:
-        return {}, lambda seconds: graph_memory(path, backend, threads)
-
-    answer_requests(connection, prepare)
 
 
 def graph_memory(path: str | Path, backend: str, threads: int = 1) -> GraphMemory | None:
@@ -114,38 +106,24 @@ def planned(program: bytes, name: str) -> GraphMemory:
 
 
 class _Table:
-    """A table of a FlatBuffer at `position`; its fields by their place in the schema, empty where left out."""
+    """A table of a FlatBuffer; its fields by their place in the schema, empty where left out."""
 
     def __init__(self, content: bytes, position: int):
-        self._content, self._position = content, position
+        self._table = Table(content, position)
 
     def tables(self, field: int) -> list[_Table]:
-        start, count = self._vector(field)
-        return [_Table(self._content, at + self._read("<I", at)) for at in range(start, start + 4 * count, 4)]
+        return [_Table(self._table.Bytes, self._table.Indirect(at)) for at in self._elements(field, 4)]
 
     def longs(self, field: int) -> list[int]:
-        start, count = self._vector(field)
-        return [self._read("<q", at) for at in range(start, start + 8 * count, 8)]
+        return [self._table.Get(Int64Flags, at) for at in self._elements(field, 8)]
 
     def long(self, field: int) -> int:
-        at = self._at(field)
-        return self._read("<Q", at) if at else 0
+        return self._table.GetSlot(4 + 2 * field, 0, Uint64Flags)
 
-    def _vector(self, field: int) -> tuple[int, int]:
-        """Where its elements start, and how many there are."""
-        at = self._at(field)
-        if not at:
-            return 0, 0
-        at += self._read("<I", at)
-        return at + 4, self._read("<I", at)
-
-    def _at(self, field: int) -> int:
-        own = self._position - self._read("<i", self._position)
-        entry = 4 + 2 * field
-        offset = self._read("<H", own + entry) if entry < self._read("<H", own) else 0
-        return self._position + offset if offset else 0
-
-    def _read(self, form: str, at: int) -> int:
-        if at < 0:
-            raise ValueError("a place before the beginning")
-        return struct.unpack_from(form, self._content, at)[0]
+    def _elements(self, field: int, size: int) -> range:
+        """Where the elements of a vector lie."""
+        offset = self._table.Offset(4 + 2 * field)
+        if not offset:
+            return range(0)
+        start = self._table.Vector(offset)
+        return range(start, start + size * self._table.VectorLen(offset), size)

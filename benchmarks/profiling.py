@@ -10,9 +10,8 @@ import collections
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +51,6 @@ class Profile:
     source: str
     runs: int
     entries: list[Entry]
-
-
-def serve_profile(connection: Connection, path: str, threads: int) -> None:
-    """As `worker.serve`: a request of n seconds gives the Profile of the bundle's ONNX graph."""
-    from edge.benchmarks.worker import answer_requests
-
-    def prepare() -> tuple[dict[str, Any], Callable[[float], Profile]]:
-        return {}, lambda seconds: profile_onnx(path, threads, seconds)
-
-    answer_requests(connection, prepare)
 
 
 def profile_onnx(path: str | Path, threads: int, seconds: float) -> Profile:

@@ -21,23 +21,9 @@ from edge.console import run_command
 
 _EDGE = ("*.py", "cli/__init__.py", "cli/bench.py", "backends/*.py", "bundles/__init__.py", "runtime/*.py")
 _BENCHMARKS = (
-    "__init__",
-    "compare",
-    "documents",
-    "floor",
-    "machine",
-    "memory",
-    "page",
-    "plots",
-    "profiling",
-    "report",
-    "report_text",
-    "runner",
-    "stats",
-    "tables",
-    "verdict",
-    "worker",
-)
+    "__init__ compare documents floor machine memory memory_profile page plots profiling report report_text rounds "
+    "runner stats tables verdict worker"
+).split()
 _MAIN = """\
 import os
 import sys

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from edge.benchmarks.compression.sweep import Failure
-from edge.benchmarks.runner import SLICE_SECONDS, Case, Other, Result, measure
+from edge.benchmarks.rounds import SLICE_SECONDS, Participant, Progress
+from edge.benchmarks.runner import Case, Result, measure
 from edge.benchmarks.stats import paired_ratio
+from edge.benchmarks.worker import answer_requests
 from edge.bundle import Bundle
 from edge.checkpoints import save_checkpoint
 from edge.errors import EdgeError
@@ -23,23 +25,21 @@ from edge.zoo import Model
 
 PYTORCH = "eager PyTorch"
 
+Built = tuple[Callable[[], object], dict[str, Any]]  # a run, and what to tell of it
 
-def serve_network(connection: Connection, checkpoints: Sequence[str], segment: int | None, threads: int) -> None:
-    """As `worker.serve`, for a torch network: a separator on `segment` samples, an enhancer hop by hop.
 
-    A request gives as many runs as fill a slice.
+def serve_torch(connection: Connection, build: Callable[..., Built], arguments: tuple[Any, ...], threads: int) -> None:
+    """As `worker.serve`, for what `build(*arguments)` gives: a run of a torch network, and what to tell of it.
+
+    A request gives as many runs as fill a slice; short ones follow one that does not count.
     """
-    from edge.benchmarks.worker import answer_requests
 
     def prepare() -> tuple[dict[str, Any], Callable[[Any], list[float]]]:
         import torch
 
-        from edge.checkpoints import load_checkpoint
-
         torch.set_num_threads(threads)
-        loaded = [load_checkpoint(path) for path in checkpoints]
-        network = Bag(loaded) if len(loaded) > 1 else loaded[0]  # type: ignore[arg-type]
-        run = _separation(network, segment) if segment is not None else _hops(network)
+        run, told = build(*arguments)
+        run = torch.inference_mode()(run)
         run()
 
         def timed() -> float:
@@ -48,33 +48,34 @@ def serve_network(connection: Connection, checkpoints: Sequence[str], segment: i
             return time.perf_counter() - started
 
         def answer(_request: int) -> list[float]:
-            with torch.inference_mode():
-                first = timed()
-                return [timed() for _ in range(min(100, math.ceil(SLICE_SECONDS / first)))]
+            first = timed()
+            fitting = range(min(100, math.ceil(SLICE_SECONDS / first)))
+            return [timed() for _ in fitting] if len(fitting) > 1 else [first]
 
-        return {"versions": {"torch": torch.__version__}}, answer
+        return told, answer
 
     answer_requests(connection, prepare)
 
 
-def _separation(network: Any, segment: int) -> Callable[[], object]:
+def build_network(checkpoints: Sequence[str], segment: int | None) -> Built:
+    """A separator on `segment` samples, an enhancer hop by hop."""
     import torch
 
-    mix = 0.1 * torch.randn(1, network.config.audio_channels, segment, generator=torch.Generator().manual_seed(0))
-    return torch.inference_mode()(lambda: network(mix))
+    from edge.checkpoints import load_checkpoint
 
-
-def _hops(network: Any) -> Callable[[], object]:
-    import torch
-
-    audio = 0.1 * torch.randn(1, network.config.hop, generator=torch.Generator().manual_seed(0))
+    loaded = [load_checkpoint(path) for path in checkpoints]
+    network: Any = Bag(loaded) if len(loaded) > 1 else loaded[0]  # type: ignore[arg-type]
+    shape = (1, network.config.hop) if segment is None else (1, network.config.audio_channels, segment)
+    audio = 0.1 * torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    told = {"versions": {"torch": torch.__version__}}
+    if segment is not None:
+        return lambda: network(audio), told
     state = [network.init_state()]
 
-    @torch.inference_mode()
     def run() -> None:
         _, state[0] = network(audio, state[0])
 
-    return run
+    return run, told
 
 
 def measure_times(
@@ -83,7 +84,7 @@ def measure_times(
     backends: Sequence[str],
     threads: int,
     seconds: float,
-    progress: Callable[[float, str], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[dict[tuple[str, str], dict[str, Any]], dict[str, Any], list[Failure]]:
     """Times of every graph by (bundle's name, backend), of the network in PyTorch, and what failed.
 
@@ -97,13 +98,12 @@ def measure_times(
         files = [str(Path(folder) / f"{number}.safetensors") for number in range(len(parts))]
         for file, member in zip(files, parts, strict=True):
             save_checkpoint(file, member)
-        other = Other(serve_network, (files, segment, threads))
+        other = Participant(PYTORCH, serve_torch, (build_network, (files, segment), threads))
         cases = [Case(bundle.path, backend, threads) for bundle in bundles for backend in backends]
-        report = measure(cases, seconds, progress, others={PYTORCH: other})
+        report = measure(cases, seconds, progress, others=[other])
     failures = [Failure(f"{f.bundle} {f.backend or ''}".strip(), f.error) for f in report.failures]
-    broken = next((f for f in report.failures if f.bundle == PYTORCH), None)
-    if broken is not None or not report.results:
-        raise EdgeError((broken or report.failures[0]).error)
+    if other.failed or not report.results:
+        raise EdgeError(next((f for f in report.failures if f.bundle == PYTORCH), report.failures[0]).error)
     pytorch = [statistics.median(times) for times in other.rounds]
     references = {r.backend: _times(r) for r in report.results if r.precision == "fp32" and not r.prune_ratio}
     times = {}

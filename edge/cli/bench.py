@@ -11,7 +11,8 @@ from edge.backends import BACKENDS
 from edge.console import fail, make_parser, positive_float, positive_int, progress_bar, run_command, whole_number
 
 if TYPE_CHECKING:
-    from edge.benchmarks.runner import Case, Failure, Report
+    from edge.benchmarks.rounds import Failure
+    from edge.benchmarks.runner import Case, Report
 
 NAME = "edge-bench"
 EXAMPLES = """\
@@ -135,7 +136,8 @@ def _output(args: argparse.Namespace, content: Any, text: Any, page: Any = None)
 
 def _cases(bundles: list[Path], backend: str | None, threads: list[int]) -> tuple[list[Case], list[Failure]]:
     """What to measure, and what cannot be, each told at once."""
-    from edge.benchmarks.runner import Case, Failure
+    from edge.benchmarks.rounds import Failure
+    from edge.benchmarks.runner import Case
     from edge.bundle import open_bundle
     from edge.errors import EdgeError, InputError
 
@@ -161,16 +163,16 @@ def _cases(bundles: list[Path], backend: str | None, threads: list[int]) -> tupl
 
 def _profile(report: Report, seconds: float) -> None:
     """Fill in the profiles, each from a process of its own; say of runtimes that give no times what can be said."""
-    from edge.benchmarks.memory_profile import serve_memory
-    from edge.benchmarks.profiling import serve_profile
-    from edge.benchmarks.runner import run_alone
+    from edge.benchmarks.memory_profile import graph_memory
+    from edge.benchmarks.profiling import profile_onnx
+    from edge.benchmarks.rounds import run_alone
     from edge.bundle import open_bundle
 
     silent: dict[tuple[str, str], None] = {}
     for result in report.results:
-        result.graph_memory = run_alone(serve_memory, (result.bundle, result.backend, result.threads), 1.0)
+        result.graph_memory = run_alone(graph_memory, result.bundle, result.backend, result.threads)
         if BACKENDS[result.backend].profiled:
-            result.profile = run_alone(serve_profile, (result.bundle, result.threads), min(seconds, 5.0))
+            result.profile = run_alone(profile_onnx, result.bundle, result.threads, min(seconds, 5.0))
         else:
             silent[result.bundle, result.backend] = None
     for path, backend in silent:
