@@ -131,8 +131,7 @@ def _memory(case: Case, launches: int) -> Memory | None:
 
 def _participant(case: Case) -> Participant:
     arguments = (str(case.bundle), case.backend, case.threads)
-    name = case.bundle.name
-    return Participant(name, worker.serve, arguments, (name, case.backend, case.threads), adapts=True)
+    return Participant(case.bundle.name, worker.serve, arguments, arguments, adapts=True)
 
 
 def _result(case: Case, member: Participant, memory: Memory | None, peaks: list[Peak]) -> Result:

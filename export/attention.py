@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from edge.export.delegable import gelu
-from edge.export.norms import LayerNorm, Target, TokenNorm
+from edge.export.norms import LayerNorm, TokenNorm
 from edge.models import transformer
 
 
@@ -51,7 +51,7 @@ class Attention(nn.Module):
 class TransformerLayer(nn.Module):
     """(1, T, C) tokens, and (1, S, C) of the other branch for cross-attention."""
 
-    def __init__(self, layer: transformer.TransformerLayer, target: Target):
+    def __init__(self, layer: transformer.TransformerLayer, target: str):
         super().__init__()
         self.cross = layer.cross
         self.attention = Attention(layer.attention, layer.gamma_1.scale.detach())

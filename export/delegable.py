@@ -5,8 +5,7 @@ here is an exact rewrite (up to rounding) of a training-time layer into ops that
 one, GLU as two convolutions and a sigmoid, norms as means and multiplies, scales folded into weights. ONNX Runtime
 runs the same form; where it has a fused kernel (`native` below), that op is kept.
 
-The targets are "onnx", "executorch", and "executorch-fp16" for a module that is cast to fp16 afterwards, for which
-XNNPACK has no GELU.
+The targets are the forms of norms.py; XNNPACK has no GELU in fp16.
 
 A layer with an attribute `keep_float` (the reason, a string) is never quantized.
 """
@@ -16,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from edge.compression.int8 import UNTRAINED
-from edge.export.norms import RowNorm, Target, lift, pointwise, time_mean
+from edge.export.norms import FORMS, RowNorm, lift, pointwise, time_mean
 from edge.export.tiles import RowTiles
 from edge.models import hybrid
 
@@ -67,8 +66,8 @@ class QuickGELU(nn.Module):
         return x * torch.sigmoid(alpha * x)
 
 
-def gelu(target: Target) -> nn.Module:
-    return QuickGELU() if target == "executorch-fp16" else nn.GELU()
+def gelu(target: str) -> nn.Module:
+    return QuickGELU() if FORMS[target].half else nn.GELU()
 
 
 class GatedConv(nn.Module):
@@ -99,7 +98,7 @@ class ResidualBranch(nn.Module):
 
     CONSTANT = 8.0  # of the two channels: GELU leaves it as it is
 
-    def __init__(self, layer: nn.Sequential, target: Target):
+    def __init__(self, layer: nn.Sequential, target: str):
         super().__init__()
         narrow, norm1, _, wide, norm2, _, scale = layer
         assert isinstance(norm1, nn.GroupNorm) and isinstance(norm2, nn.GroupNorm)
@@ -152,14 +151,14 @@ class ResidualBranch(nn.Module):
         return self.value(h) * torch.sigmoid(self.gate(h)) + x  # XNNPACK adds in place where the first one ends here
 
 
-def residual_branches(dconv: hybrid.DConv | None, target: Target) -> nn.Sequential:
+def residual_branches(dconv: hybrid.DConv | None, target: str) -> nn.Sequential:
     return nn.Sequential(*(ResidualBranch(layer, target) for layer in (dconv.layers if dconv else ()) if len(layer)))
 
 
 class Encoder(nn.Module):
     """EncoderLayer on (1, C, F, T), the time branch with F = 1; with `tiles` in so many tiles of rows."""
 
-    def __init__(self, layer: hybrid.EncoderLayer, target: Target, tiles: int = 1):
+    def __init__(self, layer: hybrid.EncoderLayer, target: str, tiles: int = 1):
         super().__init__()
         self.conv, self.rewrite = as_conv2d(layer.conv), GatedConv(layer.rewrite)
         self.tiles = RowTiles([self.conv], tiles)
@@ -214,11 +213,11 @@ class Decoder(nn.Module):
 
     conv_tr: nn.Module
 
-    def __init__(self, layer: hybrid.DecoderLayer, target: Target, tiles: int = 1):
+    def __init__(self, layer: hybrid.DecoderLayer, target: str, tiles: int = 1):
         super().__init__()
         self.rewrite = GatedConv(layer.rewrite)
         self.tiles = RowTiles([self.rewrite.value, self.rewrite.gate], tiles)
-        rewritten = target != "onnx" and Upsampling.fits(layer.conv_tr)
+        rewritten = FORMS[target].delegated and Upsampling.fits(layer.conv_tr)
         self.conv_tr = Upsampling(layer.conv_tr) if rewritten else as_conv_transpose2d(layer.conv_tr)
         self.dconv = residual_branches(layer.dconv, target)
         self.gelu = nn.Identity() if layer.last else gelu(target)

@@ -58,7 +58,7 @@ def chosen_form(
         if name != AUTO:
             raise EdgeError(f"the network's values do not fit in {name}: choose another precision")
         precision = INT8
-    return precision, lower(model, interface.segment, exporter.form)  # type: ignore[arg-type]
+    return precision, lower(model, interface.segment, exporter.form)
 
 
 @torch.no_grad()
@@ -73,7 +73,7 @@ def lower_half(
     length = min(interface.segment, CHECKED_SAMPLES)
     for (mix,) in batches[:1]:
         part = mix[..., :length]
-        expected, half = (lower(model, length, form) for form in (exporter.form, exporter.half_form))  # type: ignore[arg-type]
+        expected, half = (lower(model, length, form) for form in (exporter.form, exporter.half_form))
         if not snr_db(expected(part).numpy(), half.half()(part).numpy()) >= MIN_SNR_DB:
             return None
-    return lower(model, interface.segment, exporter.half_form).half()  # type: ignore[arg-type]
+    return lower(model, interface.segment, exporter.half_form).half()

@@ -4,7 +4,6 @@ import torch
 from torch import nn
 
 from edge.export.architectures import lowering_of
-from edge.export.norms import Target
 from edge.models.bag import Weights, member_weights, members, weighted_mean
 
 
@@ -19,7 +18,7 @@ class LoweredBag(nn.Module):
         return weighted_mean([member(mix) for member in self.members], self.weights)
 
 
-def lower(model: nn.Module, segment: int | None, target: Target) -> nn.Module:
+def lower(model: nn.Module, segment: int | None, target: str) -> nn.Module:
     """The export form of `model`; segment: samples in a run of a separator (None: an enhancer's hop)."""
     lowered = [lowering_of(model).lower(member, segment, target) for member in members(model)]
     weights = member_weights(model)

@@ -15,276 +15,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edge.errors import InputError
-from edge.export.norms import Target
+from edge.export.enhancer_layers import (
+    Bands,
+    Mix,
+    Recurrence,
+    Synthesis,
+    TimeLayers,
+    Transformer,
+    along,
+    as_map,
+    conv_norm,
+    folded,
+    linear,
+    linear_norm,
+    pointwise,
+    row_mean,
+)
+from edge.export.norms import FORMS
 from edge.models.enhancer import LEVEL_FLOOR, POWER_FLOOR, Enhancer, State
-from edge.models.enhancer.bands import BandMap, BandMix, BandRecurrence, ChannelNorm, ConvNorm, LinearNorm
 from edge.models.enhancer.network import COMPRESSION, MASK_FLOOR
-from edge.models.enhancer.recurrence import TimeAttentionTransformer
-from edge.models.enhancer.time_stage import SLOPE, BlockConv, TimeStage
 
 # The running level is kept in units of -60 dBFS: ONNX optimizers drop "+ 1e-10" as if it were "+ 0".
 LEVEL_UNIT = 1e-3
-
-
-def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    layer.weight = nn.Parameter(weight.detach().float().contiguous().clone(), requires_grad=False)
-    if bias is not None:
-        layer.bias = nn.Parameter(bias.detach().float().clone(), requires_grad=False)
-    return layer
-
-
-def _folded(weight: Tensor, norm: ChannelNorm) -> tuple[Tensor, Tensor]:
-    """Weight (outputs, ...) and bias of a layer with the norm that follows it."""
-    assert norm.running_mean is not None and norm.running_var is not None
-    gain = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
-    return weight.double() * gain.reshape(-1, *[1] * (weight.dim() - 1)), norm.bias - norm.running_mean * gain
-
-
-def _mean(x: Tensor) -> Tensor:
-    """Mean of (1, C) as (1, 1), in the only form that XNNPACK takes: over the last two of four dimensions."""
-    return x.reshape(1, 1, 1, -1).mean((2, 3), keepdim=True).reshape(1, 1)
-
-
-def _rows(x: Tensor) -> Tensor:
-    """A state or map (1, C, F) as rows (F, C)."""
-    return x.reshape(x.shape[1:]).permute(1, 0)
-
-
-def _map(x: Tensor) -> Tensor:
-    """Rows (F, C) as a map (1, C, F)."""
-    return x.permute(1, 0).reshape(1, x.shape[1], x.shape[0])
-
-
-class _Taps(nn.Module):
-    """Convolution along rows (L, C), zero-padded by `reach`, as a Linear over the taps of each output row.
-
-    A stride must divide the kernel: rows then hold a stride of inputs each.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor, stride: int = 1, dilation: int = 1, reach: int = 0):
-        super().__init__()
-        outputs, _, kernel = weight.shape
-        self.stride, self.dilation, self.reach, self.count = stride, dilation, reach, kernel // stride
-        # (out, C, K) -> (out, K, C): rows hold inputs in order, channels innermost
-        self.linear = _linear(weight.transpose(1, 2).reshape(outputs, -1), bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.reach:
-            x = F.pad(x, (0, 0, self.reach, self.reach))
-        x = x.reshape(x.shape[0] // self.stride, -1)
-        rows = x.shape[0] - (self.count - 1) * self.dilation
-        return self.linear(torch.cat([x[i * self.dilation : i * self.dilation + rows] for i in range(self.count)], 1))
-
-
-def _along(weight: Tensor, bias: Tensor, rows: bool, stride: int = 1, dilation: int = 1, reach: int = 0) -> nn.Module:
-    """Convolution along frequency or time, weight (out, in, kernel), in one of the two layouts."""
-    if rows:
-        return _Taps(weight, bias, stride, dilation, reach)
-    outputs, inputs, kernel = weight.shape
-    conv = nn.Conv1d(inputs, outputs, kernel, stride, reach, dilation)
-    conv.weight = nn.Parameter(weight.detach().float().clone(), requires_grad=False)
-    conv.bias = nn.Parameter(bias.detach().float().clone(), requires_grad=False)
-    conv.compute_float = "a narrow convolution: int8 would cost more than it saves"  # type: ignore[assignment]
-    return conv
-
-
-def _pointwise(weight: Tensor, bias: Tensor, rows: bool) -> nn.Module:
-    """Linear over channels, weight (out, in), in one of the two layouts."""
-    return _linear(weight, bias) if rows else _along(weight[..., None], bias, rows)
-
-
-def _conv_norm(layer: ConvNorm, rows: bool) -> nn.Module:
-    conv = layer.conv
-    weight, bias = _folded(conv.weight[:, :, 0], layer.norm)
-    return _along(weight, bias, rows, conv.stride[1], conv.dilation[1], conv.padding[1])
-
-
-def _linear_norm(layer: LinearNorm, rows: bool) -> nn.Module:
-    return _pointwise(*_folded(layer.linear.weight, layer.norm), rows)
-
-
-class _Bands(nn.Module):
-    """BandMap: products with learned matrices over bands."""
-
-    def __init__(self, layer: BandMap, rows: bool):
-        super().__init__()
-        self.rows, self.heads = rows, layer.weight.shape[0]
-        weight = layer.weight.detach()
-        if rows and self.heads == 1:
-            self.linear = _linear(weight[0], None)
-        else:
-            self.register_buffer("weight", weight.transpose(1, 2).contiguous().clone())  # (heads, F, F')
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.rows and self.heads == 1:
-            return self.linear(x.permute(1, 0)).permute(1, 0)
-        if self.heads == 1:
-            return torch.matmul(x, self.weight[0])
-        channels = x.permute(1, 0) if self.rows else x
-        parts = channels.reshape(self.heads, -1, self.weight.shape[1])
-        mixed = torch.bmm(parts, self.weight)
-        if self.rows:
-            return mixed.reshape(-1, self.weight.shape[2]).permute(1, 0)
-        return mixed.reshape(1, -1, self.weight.shape[2])
-
-
-class _Recurrence(nn.Module):
-    """One step of BandRecurrence: a GRU with the gates of each side in one layer, on all bands."""
-
-    def __init__(self, layer: BandRecurrence, rows: bool):
-        super().__init__()
-        cell = layer.gru
-        self.rows, self.width = rows, cell.width
-        sides = []
-        for side in ((cell.input_reset, cell.input_update, cell.input_new), (
-            cell.hidden_reset, cell.hidden_update, cell.hidden_new)):  # fmt: skip
-            sides.append(_pointwise(torch.cat([m.weight for m in side]), torch.cat([m.bias for m in side]), rows))
-        self.input, self.hidden = sides
-        self.out = _linear_norm(layer.out, rows)
-
-    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        n = self.width
-        h = _rows(h) if self.rows else h
-        i, r = self.input(x), self.hidden(h)
-        gates = torch.sigmoid(i[:, : 2 * n] + r[:, : 2 * n])
-        new = torch.tanh(i[:, 2 * n :] + gates[:, :n] * r[:, 2 * n :])
-        h = new + gates[:, n:] * (h - new)
-        return x + self.out(h), _map(h) if self.rows else h
-
-
-class _Mix(nn.Module):
-    def __init__(self, layer: BandMix, rows: bool):
-        super().__init__()
-        self.value = _pointwise(layer.value.weight, layer.value.bias, rows)
-        self.mix = _Bands(layer.mix, rows)
-        self.out = _linear_norm(layer.out, rows)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.out(self.mix(F.relu(self.value(x))))
-
-
-class _Transformer(nn.Module):
-    """Time-attention layer for one frame (1, C). State: keys and values (heads, window - 1, head width)."""
-
-    lag_bias: Tensor
-
-    def __init__(self, layer: TimeAttentionTransformer):
-        super().__init__()
-        attention = layer.attention
-        self.heads = attention.heads
-        parts = [(attention.q, attention.scale), (attention.k, 1.0), (attention.v, 1.0)]
-        self.qkv = _linear(torch.cat([m.weight * s for m, s in parts]), torch.cat([m.bias * s for m, s in parts]))
-        self.out = _linear(attention.out.weight, attention.out.bias)
-        self.linear1 = _linear(layer.linear1.weight, layer.linear1.bias)
-        self.linear2 = _linear(layer.linear2.weight, layer.linear2.bias)
-        self.register_buffer("lag_bias", attention.lag_bias.detach().flip(1)[:, None].clone())
-        self.state_shape = attention.state_shape()
-
-    def forward(self, x: Tensor, past_k: Tensor, past_v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        qkv = self.qkv(x)
-        width = qkv.shape[1] // 3
-        q = qkv[:, :width].reshape(self.heads, -1, 1)
-        k = torch.cat([past_k, qkv[:, width : 2 * width].reshape(self.heads, 1, -1)], 1)
-        v = torch.cat([past_v, qkv[:, 2 * width :].reshape(self.heads, 1, -1)], 1)
-        # keys on the left: no transposed copy of the cache
-        logits = torch.bmm(k, q).reshape(self.heads, 1, -1) + self.lag_bias
-        y = torch.bmm(torch.softmax(logits, dim=-1), v).reshape(1, width)
-        x = x + self.out(y)
-        return x + self.linear2(F.relu(self.linear1(x))), k[:, 1:], v[:, 1:]
-
-
-class _Block(nn.Module):
-    """BlockConv and its leaky ReLU on a map (1, C, N) or rows; state (1, C, kernel - stride)."""
-
-    def __init__(self, layer: BlockConv, rows: bool):
-        super().__init__()
-        self.rows = rows
-        self.conv = _along(layer.conv.weight, layer.conv.bias, rows, layer.conv.stride[0])
-        self.state_shape = (1, *layer.state_shape())
-
-    def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        if self.rows:
-            joined = torch.cat([_rows(past), x], 0)
-            return F.leaky_relu(self.conv(joined), SLOPE), _map(joined[x.shape[0] :])
-        joined = torch.cat([past, x], 2)
-        return F.leaky_relu(self.conv(joined), SLOPE), joined[..., x.shape[2] :]
-
-
-class _SubPixel(nn.Module):
-    """ConvTranspose1d with kernel = stride: a pointwise layer whose outputs are then laid side by side in time."""
-
-    def __init__(self, conv: nn.ConvTranspose1d, rows: bool):
-        super().__init__()
-        self.rows, self.stride, self.outputs = rows, conv.stride[0], conv.out_channels
-        weight = conv.weight.detach().permute(2, 1, 0).reshape(-1, conv.in_channels)  # (stride * out, in)
-        bias = torch.zeros(self.outputs) if conv.bias is None else conv.bias.detach()
-        self.layer = _pointwise(weight, bias.repeat(self.stride), rows)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.layer(x)
-        if self.rows:
-            return y.reshape(-1, self.outputs)
-        y = y.reshape(1, self.stride, self.outputs, -1).permute(0, 2, 3, 1)
-        return y.reshape(1, self.outputs, -1)
-
-
-class _TimeStage(nn.Module):
-    def __init__(self, stage: TimeStage, rows: bool):
-        super().__init__()
-        self.rows = rows
-        self.blocks = nn.ModuleDict({name: _Block(layer, rows) for name, layer in stage.convs().items()})
-        films = [stage.film_scale, stage.film_shift]
-        self.film = _linear(torch.cat([f.weight for f in films]), torch.cat([f.bias for f in films]))
-        self.width = stage.film_scale.out_features
-        self.up2 = _SubPixel(stage.up2, rows)
-        weight = stage.up1.weight.detach()[:, 0].t()  # one channel: its samples need no new order
-        self.up1 = _pointwise(weight, torch.zeros(len(weight)), rows)
-
-    def forward(self, both: Tensor, latent: Tensor, *past: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """both (2, hop), the enhanced and the given signal, latent (1, L) -> (1, hop), next states."""
-        states: list[Tensor] = []
-
-        def block(name: str, x: Tensor) -> Tensor:
-            y, state = self.blocks[name](x, past[len(states)])
-            states.append(state)
-            return y
-
-        film = self.film(latent)
-        x = both.permute(1, 0) if self.rows else both[None]
-        film = film if self.rows else film[..., None]
-        scale, shift = film[:, : self.width], film[:, self.width :]
-        skip = block("conv1", x)
-        y = block("mid", block("conv2", skip) * scale + shift)
-        y = F.leaky_relu(self.up2(y), SLOPE) + skip
-        y = self.up1(block("post", y))
-        return (y if self.rows else y.permute(0, 2, 1)).reshape(1, -1), states
-
-
-class _Synthesis(nn.Module):
-    """Spectrum, real and imaginary (1, hop) each, to a frame (1, window): the last layer, whose rounding is heard.
-
-    ONNX computes it in fp32. XNNPACK rounds what goes into it, and one scale for all bins drowns the weak ones above
-    SPLIT_HZ in the noise of the strong ones below: two Linears have a scale each.
-    """
-
-    SPLIT_HZ = 1000
-
-    def __init__(self, model: Enhancer, rows: bool):
-        super().__init__()
-        config = model.config
-        weight = model.synthesis.weight.unflatten(1, (2, config.hop))
-        self.split = round(self.SPLIT_HZ * config.window / config.sample_rate) if rows else 0
-        self.low = _linear(weight[..., : self.split].flatten(1), None) if self.split else None
-        self.high = _linear(weight[..., self.split :].flatten(1), None)
-        self.high.compute_float = "last layer: noise of rounded activations would be heard"  # type: ignore[assignment]
-
-    def forward(self, real: Tensor, imag: Tensor) -> Tensor:
-        if self.low is None:
-            return self.high(torch.cat([real, imag], 1))
-        pairs = torch.cat([real, imag])
-        low, high = pairs[:, : self.split].reshape(1, -1), pairs[:, self.split :].reshape(1, -1)
-        return self.low(low) + self.high(high)
 
 
 class LoweredEnhancer(nn.Module):
@@ -293,45 +45,45 @@ class LoweredEnhancer(nn.Module):
     energy_gain: Tensor
     weight_step: Tensor
 
-    def __init__(self, model: Enhancer, target: Target):
+    def __init__(self, model: Enhancer, target: str):
         super().__init__()
         self.config = config = model.config
-        rows = self.rows = target != "onnx"
+        rows = self.rows = FORMS[target].delegated
         self.decay = config.level_decay
-        self.analysis = _linear(model.analysis.weight, None)
-        self.encoder = _conv_norm(model.encoder, rows)
-        self.dense = nn.ModuleList(_conv_norm(layer, rows) for layer in model.dense.layers)
-        self.dense_out = _linear_norm(model.dense.out, rows)
-        self.down, self.up = _Bands(model.down, rows), _Bands(model.up, rows)
-        weight, bias = _folded(model.to_bands.linear.weight, model.to_bands.norm)
-        self.to_bands = _pointwise(weight, torch.zeros_like(bias), rows)
-        self.recurrences = nn.ModuleList(_Recurrence(layer, rows) for layer in model.recurrences)
-        self.mixes = nn.ModuleList(_Mix(layer, rows) for layer in model.mixes)
-        self.tat = _Transformer(model.tat)
+        self.analysis = linear(model.analysis.weight, None)
+        self.encoder = conv_norm(model.encoder, rows)
+        self.dense = nn.ModuleList(conv_norm(layer, rows) for layer in model.dense.layers)
+        self.dense_out = linear_norm(model.dense.out, rows)
+        self.down, self.up = Bands(model.down, rows), Bands(model.up, rows)
+        weight, bias = folded(model.to_bands.linear.weight, model.to_bands.norm)
+        self.to_bands = pointwise(weight, torch.zeros_like(bias), rows)
+        self.recurrences = nn.ModuleList(Recurrence(layer, rows) for layer in model.recurrences)
+        self.mixes = nn.ModuleList(Mix(layer, rows) for layer in model.mixes)
+        self.tat = Transformer(model.tat)
         for name, offset in (
             ("encoder_bias", model.band_bias_in.weight),
             ("band_bias", model.band_bias.weight + bias),
         ):
             offset = offset.detach().float()
-            self.register_buffer(name, offset.clone() if rows else _map(offset).contiguous().clone())
+            self.register_buffer(name, offset.clone() if rows else as_map(offset).contiguous().clone())
         # a frame's map is one row of the pool's input, bands or channels first
         pool, spread = model.pool.weight, model.spread.weight
         if not rows:
             pool, spread = pool.transpose(1, 2), spread.transpose(0, 1)
-        self.pool = _linear(*_folded(pool.flatten(1), model.pool_norm))
+        self.pool = linear(*folded(pool.flatten(1), model.pool_norm))
         spread_bias = model.spread.bias if rows else model.spread.bias.t()
-        self.spread = _linear(spread.flatten(0, 1), spread_bias.flatten())
+        self.spread = linear(spread.flatten(0, 1), spread_bias.flatten())
         # nothing bends between `from_bands` and `fuse`, and `up` works on bands alone: one layer on few bands in place
         # of two on many
-        weight, bias = _folded(model.fuse.linear.weight, model.fuse.norm)
-        of_bands, offset = _folded(model.from_bands.linear.weight, model.from_bands.norm)
+        weight, bias = folded(model.fuse.linear.weight, model.fuse.norm)
+        of_bands, offset = folded(model.from_bands.linear.weight, model.from_bands.norm)
         by_bands, by_dense = weight.split([len(of_bands), weight.shape[1] - len(of_bands)], dim=1)
-        self.fuse_bands = _pointwise(by_bands @ of_bands, torch.zeros_like(bias), rows)
-        self.fuse_dense = _pointwise(by_dense, bias + by_bands @ offset.double(), rows)
-        self.decoder = _conv_norm(model.decoder, rows)
-        self.mask = _along(model.mask.weight[:, :, 0], model.mask.bias, rows, reach=model.mask.padding[1])
-        self.synthesis = _Synthesis(model, rows)
-        self.time_stage = _TimeStage(model.time_stage, rows)
+        self.fuse_bands = pointwise(by_bands @ of_bands, torch.zeros_like(bias), rows)
+        self.fuse_dense = pointwise(by_dense, bias + by_bands @ offset.double(), rows)
+        self.decoder = conv_norm(model.decoder, rows)
+        self.mask = along(model.mask.weight[:, :, 0], model.mask.bias, rows, reach=model.mask.padding[1])
+        self.synthesis = Synthesis(model, rows)
+        self.time_stage = TimeLayers(model.time_stage, rows)
         self.register_buffer("energy_gain", torch.tensor([[(1 - self.decay) / LEVEL_UNIT**2, 0.0]]))
         self.register_buffer("weight_step", torch.tensor([[0.0, 1 - self.decay]]))
 
@@ -372,7 +124,7 @@ class LoweredEnhancer(nn.Module):
         hidden, (key, value, tail, *of_time) = states[2 : 2 + blocks], states[2 + blocks :]
 
         square = audio * audio
-        mean = _mean(square) if self.rows else square.mean(1, keepdim=True)
+        mean = row_mean(square) if self.rows else square.mean(1, keepdim=True)
         level = level * self.decay + mean * self.energy_gain + self.weight_step
         power = level[:, :1] / level[:, 1:] + LEVEL_FLOOR / LEVEL_UNIT**2
         gain = torch.sqrt(power) * LEVEL_UNIT
@@ -406,7 +158,7 @@ class LoweredEnhancer(nn.Module):
         return out, recent[:, hop:], level, *following, key, value, frame[:, hop:], *of_time
 
 
-def lower_enhancer(model: Enhancer, target: Target) -> LoweredEnhancer:
+def lower_enhancer(model: Enhancer, target: str) -> LoweredEnhancer:
     """One hop of `model` for a backend. Raises InputError for the bidirectional variant and for broken weights."""
     if model.config.bidirectional:
         raise InputError("a bidirectional enhancer cannot stream: export the causal variant")

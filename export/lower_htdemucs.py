@@ -14,7 +14,7 @@ from edge.export.delegable import (
     as_conv_transpose2d,
 )
 from edge.export.dft import STFT, reflected_hops
-from edge.export.norms import LayerNorm, Standardize, Target
+from edge.export.norms import FORMS, LayerNorm, Standardize
 from edge.export.synthesis import Synthesis
 from edge.models.htdemucs import HTDemucs
 from edge.models.transformer import CrossTransformer, positions_2d
@@ -74,10 +74,10 @@ class LoweredHTDemucs(nn.Module):
     channels-last memory already has.
     """
 
-    def __init__(self, model: HTDemucs, segment: int, target: Target):
+    def __init__(self, model: HTDemucs, segment: int, target: str):
         super().__init__()
         c = model.config
-        self.target: Target = target
+        self.target = target
         self.segment, self.nfft, self.hop = segment, c.nfft, c.nfft // 4
         self.frames = math.ceil(segment / self.hop)
         self.sources, self.channels = len(c.sources), c.audio_channels
@@ -123,7 +123,7 @@ class LoweredHTDemucs(nn.Module):
 
     def forward(self, mix: torch.Tensor) -> torch.Tensor:
         length, channels = self.segment, self.channels
-        half = self.target == "executorch-fp16"
+        half = FORMS[self.target].half
         mix = mix.half() if half else mix
         spec = self.stft(reflected_hops(mix, self.frames, self.hop))
         wave = mix.reshape(1, channels, 1, length)
@@ -173,6 +173,6 @@ class LoweredHTDemucs(nn.Module):
         return (self.down(x), self.down_t(xt)) if self.bottom else (x, xt)
 
 
-def lower_htdemucs(model: HTDemucs, segment: int, target: Target) -> LoweredHTDemucs:
+def lower_htdemucs(model: HTDemucs, segment: int, target: str) -> LoweredHTDemucs:
     """The export form of `model` for segments of `segment` samples, for ONNX Runtime or ExecuTorch."""
     return LoweredHTDemucs(model, segment, target)

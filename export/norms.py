@@ -1,11 +1,11 @@
 """Means and norms of lowered modules, in forms that delegate (see delegable.py).
 
-fp16 ("executorch-fp16") ends at 65504 and has 11 bits: what is squared there is brought near one before. XNNPACK adds
+fp16 ends at 65504 and has 11 bits: what is squared there is brought near one before. XNNPACK adds
 up means over the last two axes in fp32, but average pooling in fp16. Its rsqrt squares an estimate on ARM64 and gives
 NaN below 2^-16, where eps alone lies: variances are taken as sixteenfold there (`lift`).
 """
 
-from typing import Literal
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -13,7 +13,18 @@ from torch.nn import functional as F
 
 from edge.compression.int8 import UNTRAINED
 
-Target = Literal["onnx", "executorch", "executorch-fp16"]
+
+@dataclass(frozen=True)
+class Form:
+    """What lowered modules are laid out for. delegated: for XNNPACK, in what it takes over (see delegable.py), in place
+    of a graph of the fewest nodes; half: cast to fp16 afterwards, and computed in it."""
+
+    delegated: bool
+    half: bool = False
+
+
+# By the name that a backend's record has; a new one is a line here.
+FORMS = {"onnx": Form(False), "executorch": Form(True), "executorch-fp16": Form(True, half=True)}
 
 
 def pointwise(weight: torch.Tensor, bias: torch.Tensor | None = None, keep_float: str = "") -> nn.Conv2d:
@@ -26,23 +37,23 @@ def pointwise(weight: torch.Tensor, bias: torch.Tensor | None = None, keep_float
     return conv
 
 
-def lift(target: Target) -> float:
+def lift(target: str) -> float:
     """What variances are multiplied by before the rsqrt, whose result is then smaller by the root of it."""
-    return 16.0 if target == "executorch-fp16" else 1.0
+    return 16.0 if FORMS[target].half else 1.0
 
 
-def time_mean(x: torch.Tensor, target: Target) -> torch.Tensor:
+def time_mean(x: torch.Tensor, target: str) -> torch.Tensor:
     """Mean over the last axis of (1, C, F, T), kept. XNNPACK takes average pooling, not a mean over one axis."""
-    if target == "onnx":
+    if not FORMS[target].delegated:
         return x.mean(3, keepdim=True)
     if x.shape[2] == 1:
         return x.mean((2, 3), keepdim=True)
     return F.avg_pool2d(x, (1, x.shape[3]), (1, x.shape[3]), count_include_pad=False)
 
 
-def full_mean(x: torch.Tensor, target: Target) -> torch.Tensor:
+def full_mean(x: torch.Tensor, target: str) -> torch.Tensor:
     """Mean of a 4-D tensor (1, C, H, W) as (1, 1, 1, 1), axis by axis, which keeps fp32 accuracy on millions."""
-    if target == "executorch-fp16":  # adds in fp32
+    if FORMS[target].half:  # adds in fp32
         return x.mean((2, 3), keepdim=True).reshape(1, 1, 1, x.shape[1]).mean((2, 3), keepdim=True)
     rows = time_mean(x, target).mean((2, 3), keepdim=True)
     return rows.reshape(1, 1, 1, x.shape[1]).mean((2, 3), keepdim=True)
@@ -55,15 +66,15 @@ class Standardize(nn.Module):
     its mean magnitude, and what lies further out than 255 of those counts as 255 in the std.
     """
 
-    def __init__(self, target: Target, row: int | None = None):
+    def __init__(self, target: str, row: int | None = None):
         super().__init__()
         self.target, self.row = target, row
         self.register_buffer("least", torch.tensor([1e-5]))
-        if target == "executorch-fp16":
+        if FORMS[target].half:
             self.register_buffer("crest", torch.tensor([64.0]))
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        if self.target == "executorch-fp16":
+        if FORMS[self.target].half:
             size = self.crest * (self._mean(x.abs()) + self.least)
             x = x / size
             mean = self._mean(x)
@@ -78,7 +89,7 @@ class Standardize(nn.Module):
         return x / (self.least + std), mean, std
 
     def _mean(self, x: torch.Tensor) -> torch.Tensor:
-        if self.row is None or self.target == "executorch-fp16":
+        if self.row is None or FORMS[self.target].half:
             return full_mean(x, self.target)
         length = x.shape[-1]
         padded = -(-length // self.row) * self.row
@@ -95,11 +106,11 @@ class RowNorm(nn.Module):
 
     SCALE = 1 / 16
 
-    def __init__(self, channels: int, eps: float, target: Target):
+    def __init__(self, channels: int, eps: float, target: str):
         super().__init__()
-        self.target, self.scale = target, self.SCALE if target == "executorch-fp16" else 1.0
+        self.target, self.scale = target, self.SCALE if FORMS[target].half else 1.0
         self.average = pointwise(torch.full((1, channels), 1.0 / channels), keep_float=UNTRAINED)
-        if target == "executorch-fp16":
+        if FORMS[target].half:
             root = torch.tensor([eps**0.5 * self.scale])
             self.size = pointwise(torch.full((1, channels), 16.0 / channels), root, UNTRAINED)
             self.root = pointwise(root[None], keep_float=UNTRAINED)
@@ -109,7 +120,7 @@ class RowNorm(nn.Module):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """x times `scale` -> the normed x in two factors, the second (1, 1, F, 1)."""
         x = x - self.average(time_mean(x, self.target))
-        if self.target == "executorch-fp16":
+        if FORMS[self.target].half:
             inverse = torch.rsqrt(self.size(time_mean(x.abs(), self.target)))
             inverse = inverse * inverse  # XNNPACK has no reciprocal
             root = self.root(inverse)
@@ -129,12 +140,12 @@ def averaging(width: int, factor: float = 1.0) -> nn.Linear:
 class _TokenwiseNorm(nn.Module):
     """What the norms of tokens (1, T, C) share: the affine, and means over channels for ExecuTorch."""
 
-    def __init__(self, norm: nn.LayerNorm | nn.GroupNorm, target: Target):
+    def __init__(self, norm: nn.LayerNorm | nn.GroupNorm, target: str):
         super().__init__()
         factor = lift(target)
         self.weight = nn.Parameter(norm.weight.detach() * factor**0.5)
         self.bias = nn.Parameter(norm.bias.detach().clone())
-        self.eps, self.native = norm.eps, target == "onnx"
+        self.eps, self.native = norm.eps, not FORMS[target].delegated
         if not self.native:
             width = norm.weight.shape[0]
             self.average, self.variance = averaging(width), averaging(width, factor)

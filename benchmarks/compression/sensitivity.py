@@ -102,7 +102,7 @@ def scan(
     small, _ = compress(model, options)
     interface = interface_of(small, options.segment)
     calibration = calibration_audio(interface, options.seed)
-    lowered = lower(small, interface.segment, backend)  # type: ignore[arg-type]
+    lowered = lower(small, interface.segment, backend)
     example = example_inputs(interface)
     batches = [(torch.from_numpy(audio), *example[1:]) for audio in calibration]
     plan = plan_precision(lowered, "int8", backend, options.cpu, example, batches)
