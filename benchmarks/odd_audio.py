@@ -20,15 +20,14 @@ import edge.benchmarks
 from edge import samples
 from edge.benchmarks.documents import write_json
 from edge.benchmarks.machine import machine_line
+from edge.benchmarks.peers.ours import through
 from edge.benchmarks.quality.metrics import level_dbfs
 from edge.benchmarks.report import Watch
 from edge.benchmarks.tables import columns
 from edge.bundle import Bundle, open_bundle, snr_db
 from edge.console import run_command
 from edge.errors import EdgeError, InputError
-from edge.runtime.graphs import Graph, load_graph
-from edge.runtime.shaping import audible
-from edge.runtime.streams import EnhancerStream, Separator, Statistics
+from edge.runtime.graphs import load_graph
 
 NAME = "python -m edge.benchmarks.odd_audio"
 STORED = Path(edge.benchmarks.__file__).parent.parent / "docs" / "results" / "odd_audio.json"
@@ -102,12 +101,14 @@ def measure(bundles: Sequence[Bundle], progress: Callable[[str], None] = lambda 
             raise InputError(f"{name}: the reference is missing, an fp32 bundle with an ONNX graph")
         graphs = {label(b, backend): (b, backend) for b in group for backend in b.manifest.graphs}
         audio = kinds(whole[0])
-        expected = {kind: run(whole[0], load_graph(whole[0], "onnx"), x) for kind, x in audio.items()}
+        expected = {
+            kind: through(whole[0].manifest, load_graph(whole[0], "onnx"), x.copy()) for kind, x in audio.items()
+        }
         for graph, (bundle, backend) in graphs.items():
             loaded = load_graph(bundle, backend)
             usual: float | None = None
             for kind, given in audio.items():
-                found = compared(expected[kind], run(bundle, loaded, given))
+                found = compared(expected[kind], through(bundle.manifest, loaded, given.copy()))
                 usual = found["snr_db"] if kind == USUAL else usual
                 results.append({"name": name, "graph": graph, "kind": kind, **found, "good": is_good(found, usual)})
             progress(f"{name}: {graph}")
@@ -130,18 +131,6 @@ def kinds(bundle: Bundle) -> dict[str, np.ndarray]:
     usual = usual[..., : SECONDS * m.sample_rate].astype(np.float64)
     made = KINDS | (STEREO if m.channels == 2 else {})
     return {kind: np.ascontiguousarray(make(usual), np.float32) for kind, make in made.items()}
-
-
-def run(bundle: Bundle, graph: Graph, audio: np.ndarray) -> np.ndarray:
-    """A whole recording through the stream that files go through."""
-    stream: EnhancerStream | Separator
-    if bundle.manifest.task == "enhance":
-        stream = EnhancerStream(bundle.manifest, graph)
-    else:
-        statistics = Statistics()
-        statistics.update(audible(audio).T)
-        stream = Separator(bundle.manifest, graph, statistics.mean, statistics.std)
-    return np.concatenate([stream.process(audio.copy()), stream.flush()], axis=-1)
 
 
 def compared(expected: np.ndarray, got: np.ndarray) -> dict[str, float | None]:

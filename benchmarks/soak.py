@@ -20,6 +20,7 @@ import numpy as np
 
 from edge import samples
 from edge.backends import BACKENDS
+from edge.benchmarks.memory import peak_memory_bytes, status_bytes
 from edge.bundle import open_bundle
 from edge.console import make_parser, positive_float, progress_bar, run_command
 from edge.errors import InputError
@@ -141,14 +142,7 @@ def _audio(rng: np.random.Generator):
 
 def _resident_bytes() -> int:
     """The resident set of this process; its peak where the system does not tell (then growth shows all the same)."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS:"))
-        return 1024 * int(line.split()[1])
-    import resource  # not on Windows
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+    return status_bytes("VmRSS") or peak_memory_bytes() or 0
 
 
 def main(argv: list[str] | None = None) -> int:

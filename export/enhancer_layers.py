@@ -1,4 +1,4 @@
-"""The parts of a lowered enhancer, each in two layouts: maps (1, channels, bands) with 1-D convolutions for ONNX Runtime,
+"""The parts of a lowered enhancer, in two layouts: maps (1, channels, bands) with 1-D convolutions for ONNX Runtime,
 and rows (bands, channels) with Linears for XNNPACK (see lower_enhancer.py)."""
 
 from __future__ import annotations

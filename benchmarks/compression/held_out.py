@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from edge.benchmarks.compression.sweep import weights_digest
-from edge.benchmarks.peers.ours import separate
+from edge.benchmarks.peers.ours import through
 from edge.benchmarks.quality.metrics import estoi, pesq_wb
 from edge.benchmarks.quality.separator import SILENT, held_out_songs, load_song
 from edge.benchmarks.quality.sets import clips, held_out
@@ -26,7 +26,6 @@ from edge.interface import Interface
 from edge.metrics import sdr, si_sdr
 from edge.models.architectures import architecture_of
 from edge.runtime.graphs import Graph, load_graph
-from edge.runtime.streams import EnhancerStream
 from edge.samples import STEMS
 from edge.zoo import Model
 
@@ -153,14 +152,7 @@ def bundle_run(bundle: Bundle, backend: str, threads: int) -> Run:
 
 def stream_run(interface: Interface, graph: Graph) -> Run:
     """A graph through the streaming runtime: whole recordings in and out."""
-    if interface.task == "separate":
-        return lambda mix: separate(interface, graph, mix)
-
-    def enhance(audio: np.ndarray) -> np.ndarray:
-        stream = EnhancerStream(interface, graph)
-        return np.concatenate([stream.process(audio), stream.flush()])
-
-    return enhance
+    return functools.partial(through, interface, graph)
 
 
 def network_run(model: Model) -> Run:

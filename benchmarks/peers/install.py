@@ -29,11 +29,10 @@ def python_of(peer: Peer, folder: Path = FOLDER) -> Path:
 
 
 def version_of(peer: Peer, folder: Path = FOLDER) -> str:
-    """Names and versions of the peer's packages, as its environment has them; "" where they are not found."""
+    """Name and version of the peer's package, as its environment has it; "" where it is not found."""
     places = [str(place) for place in (folder / peer.environment).glob("[Ll]ib/**/site-packages")]
     found = importlib.metadata.distributions(path=places)
-    wanted = {_normal(package) for package in peer.packages}
-    return ", ".join(sorted(f"{d.name} {d.version}" for d in found if _normal(d.name) in wanted))
+    return ", ".join(sorted(f"{d.name} {d.version}" for d in found if _normal(d.name) == _normal(peer.package)))
 
 
 def install(
@@ -60,7 +59,7 @@ def _make(place: Path, peer: Peer) -> None:
     except OSError as error:
         raise EdgeError(f"{place} cannot be made: {error.strerror or error}") from error
     _pip(place, list(peer.requirements))
-    _pip(place, ["--no-deps", *peer.packages])
+    _pip(place, ["--no-deps", peer.package])
     (place / DONE).write_text(_wanted(peer))
 
 
@@ -78,7 +77,7 @@ def _normal(package: str) -> str:
 
 
 def _wanted(peer: Peer) -> str:
-    return "\n".join([*peer.requirements, *peer.packages]) + "\n"
+    return "\n".join([*peer.requirements, peer.package]) + "\n"
 
 
 def _python(place: Path) -> Path:

@@ -9,7 +9,8 @@ import numpy as np
 
 from edge.bundle import open_bundle
 from edge.interface import Interface
-from edge.runtime.graphs import default_backend, load_graph
+from edge.runtime.graphs import Graph, default_backend, load_graph
+from edge.runtime.shaping import audible
 from edge.runtime.streams import EnhancerStream, Separator, Statistics
 
 
@@ -35,8 +36,8 @@ class BundleAdapter:
 
     def run(self, audio: np.ndarray) -> np.ndarray:
         if self._enhance:
-            return _whole(EnhancerStream(self._manifest, self._graph), audio[0])[None, None]
-        return separate(self._manifest, self._graph, audio)
+            return through(self._manifest, self._graph, audio[0])[None, None]
+        return through(self._manifest, self._graph, audio)
 
 
 class CheckpointAdapter:
@@ -63,12 +64,14 @@ class CheckpointAdapter:
         return self._process(self.network, audio)
 
 
-def separate(interface: Interface, graph, mix: np.ndarray) -> np.ndarray:
-    """Stems float32 (sources, channels, n) of a whole song (channels, n), normalised by its statistics."""
-    statistics = Statistics()
-    statistics.update(mix.T)
-    return _whole(Separator(interface, graph, statistics.mean, statistics.std), mix)
-
-
-def _whole(stream: EnhancerStream | Separator, audio: np.ndarray) -> np.ndarray:
+def through(interface: Interface, graph: Graph, audio: np.ndarray) -> np.ndarray:
+    """A whole recording as files go: (n,) to (n,), or a song (channels, n), normalised by its statistics, to stems
+    float32 (sources, channels, n)."""
+    stream: EnhancerStream | Separator
+    if interface.task == "enhance":
+        stream = EnhancerStream(interface, graph)
+    else:
+        statistics = Statistics()
+        statistics.update(audible(audio).T)
+        stream = Separator(interface, graph, statistics.mean, statistics.std)
     return np.concatenate([stream.process(audio), stream.flush()], axis=-1)

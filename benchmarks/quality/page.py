@@ -12,26 +12,19 @@ import numpy as np
 
 from edge.atomic import atomic_path
 from edge.audio import AudioReader
+from edge.benchmarks.page import soft, write_html
 from edge.benchmarks.quality.report import notes, tables
+from edge.benchmarks.tables import html as html_table
 from edge.errors import InputError
 
 RANGE_DB = 80  # of the pictures
 
 STYLE = """
-:root { color-scheme: light dark; --line: #8884; --faint: #8882; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; } h3 { font-size: 1rem; margin-bottom: .3rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-.wide { overflow-x: auto; }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-tr.ours td { font-weight: 600; background: var(--faint); }
 .clips { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 1rem; }
 figure { margin: 0; border: 1px solid var(--line); border-radius: 6px; padding: .6rem; }
 figure img, audio { width: 100%; display: block; }
 figure img { background: white; border-radius: 3px; }
-figcaption { margin-bottom: .4rem; } figcaption span { color: #888; display: block; min-height: 1.5em; }
-.notes { color: #888; font-size: .9rem; }
+figcaption { margin-bottom: .4rem; } figcaption span { color: var(--soft); display: block; min-height: 1.5em; }
 """
 
 
@@ -63,17 +56,16 @@ def write_page(folder: Path, title: str, content: dict[str, Any], scenes: Sequen
             if not picture.exists() or picture.stat().st_mtime < (folder / take.file).stat().st_mtime:
                 spectrogram(folder / take.file, picture)
     ours = {s["title"] for s in content["systems"] if s["name"] == "ours"}
-    body = [f"<h1>{html.escape(title)}</h1>"]
-    body += [f"<h2>{html.escape(name)}</h2>{_table(rows, ours)}" for name, rows in tables(content)]
-    body.append("<ul class=notes>" + "".join(f"<li>{html.escape(note)}</li>" for note in notes(content)) + "</ul>")
+    body = []
+    for name, rows in tables(content):
+        body += [f"<h2>{html.escape(name)}</h2>", html_table(rows, (0,), ours)]
+    body.append('<ul class="soft">' + "".join(f"<li>{html.escape(note)}</li>" for note in notes(content)) + "</ul>")
     if scenes:
-        body.append(f"<h1>Listen</h1><p>Spectrograms share one scale of {RANGE_DB} dB.</p>")
+        body += ["<h1>Listen</h1>", soft(f"Spectrograms share one scale of {RANGE_DB} dB.")]
     for scene in scenes:
         body.append(f"<h2>{html.escape(scene.title)}</h2><div class=clips>{''.join(map(_figure, scene.takes))}</div>")
     page = folder / "index.html"
-    head = f'<meta charset=utf-8><meta name=viewport content="width=device-width"><title>{html.escape(title)}</title>'
-    with atomic_path(page) as temporary:
-        temporary.write_text(f"<!doctype html><html lang=en>{head}<style>{STYLE}</style>{''.join(body)}</html>\n")
+    write_html(title, body, page, STYLE)
     return page
 
 
@@ -114,12 +106,3 @@ def _figure(take: Take) -> str:
     caption = f"<figcaption>{html.escape(take.title)} <span>{html.escape(take.caption)}</span></figcaption>"
     image = f'<img src="{picture}" loading=lazy alt="spectrogram, {html.escape(take.title)}">'
     return f'<figure>{caption}{image}<audio controls preload=none src="{file}"></audio></figure>'
-
-
-def _table(rows: Sequence[Sequence[str]], ours: set[str]) -> str:
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in rows[0])
-    lines = [
-        f"<tr{' class=ours' if row[0] in ours else ''}>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>"
-        for row in rows[1:]
-    ]
-    return f"<div class=wide><table><tr>{head}</tr>{''.join(lines)}</table></div>"

@@ -69,7 +69,7 @@ def peer_systems(peers: Sequence[Peer]) -> tuple[list[System], list[str]]:
             missing.append(str(error))
             continue
         adapter = Path(__file__).parent / peer.adapter.split(":")[0]
-        key = _digest("|".join([*peer.packages, peer.adapter, adapter.name]).encode())
+        key = _digest("|".join([peer.package, peer.adapter, adapter.name]).encode())
         systems.append(System(peer.name, peer.title, key, launch, version_of(peer)))
     return systems, missing
 
