@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from edge.benchmarks.machine import machine_line
@@ -21,8 +21,8 @@ def rows(model: Mapping[str, Any]) -> list[list[str]]:
     header = ["pruned", "precision", "runtime", "params M", "MMAC/s", "file MB", f"sample {unit} (loss)"]
     header += [f"{METRICS[m][0]} (loss)" for m in metrics]
     header += ["RTF", "ms a run", "x fp32", "x PyTorch", *(f"M instr/s {core}" for core in cores), "best of"]
-    table = [header, _network_row(model, metrics, len(cores))]
-    for position, v in enumerate(model["variants"]):
+    table = [header]
+    for position, v in enumerate([_network(model), *model["variants"]], start=-1):
         time = v.get("time") or {}
         held = v.get("held_out") or {"mean": {}, "loss": {}}
         fronts = [_FRONTS[cost] for cost, members in model["pareto"].items() if position in members]
@@ -45,24 +45,12 @@ def rows(model: Mapping[str, Any]) -> list[list[str]]:
     return table
 
 
-def _network_row(model: Mapping[str, Any], metrics: Sequence[str], cores: int) -> list[str]:
+def _network(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The unpruned network in PyTorch as a variant."""
     network = model["network"]
-    time, held = network.get("time") or {}, network.get("held_out") or {}
-    return [
-        "0",
-        "fp32",
-        "PyTorch, eager",
-        number(network["parameters"], 1e-6, 2),
-        number(network["macs_per_second"], 1e-6, 0),
-        "",
-        number(network["quality"], 1, 2),
-        *(number(held.get(m), 1, METRICS[m][1]) for m in metrics),
-        number(time.get("rtf"), 1, 4),
-        number(time.get("run_seconds"), 1e3, 2),
-        "",
-        "1.00" if time else "",
-        *[""] * (cores + 1),
-    ]
+    row = {"ratio": 0, "precision": "fp32", "cpu": None, "backend": "PyTorch, eager", "graph_bytes": None}
+    row |= {**network, "quality_loss": None, "held_out": {"mean": network.get("held_out") or {}, "loss": {}}}
+    return row | ({"time": {**network["time"], "speedup_pytorch": {"value": 1.0}}} if network.get("time") else {})
 
 
 def _with_loss(value: float | None, loss: float | None, digits: int) -> str:
