@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -31,21 +30,12 @@ class Counted:
 
 def native(build: Path, emulator: Emulator, core: str, bundle: Bundle) -> Counted:
     """What the library in `build` does with the bundle's ONNX graph. Raises EdgeError where it fails."""
-    arm = emulator.python.parent
-    runtime = next((arm / "site" / "onnxruntime" / "capi").glob("libonnxruntime.so.*"))
-    cpu, name = ("max,sve=off,sme=off", "max") if core == "i8mm" else (core, core)
-    with emulator.alone(), tempfile.TemporaryDirectory(prefix="stem-edge-arm-") as folder:
-        counts = Path(folder) / "counts.txt"
-        described = subprocess.run([sys.executable, arm / "cpuinfo.py", name, "1"], capture_output=True, check=True)
-        (arm / "root" / "proc" / "cpuinfo").write_bytes(described.stdout)
-        plugin = ["-plugin", arm / "libicount.so", "-d", "plugin", "-D", counts]
-        environment = ["-E", f"STEMEDGE_ONNXRUNTIME={runtime}"]
-        program = [build / "counted", bundle.path, "onnx", str(CALLS[bundle.manifest.task])]
-        command = ["qemu-aarch64", "-cpu", cpu, *plugin, "-L", arm / "root", *environment, *program]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise EdgeError(f"{bundle.path} on {core}: exit code {done.returncode}: {done.stderr.strip()}")
-        return _counted(done.stdout, counts, WARM_UP[bundle.manifest.task])
+    runtime = next((emulator.python.parent / "site" / "onnxruntime" / "capi").glob("libonnxruntime.so.*"))
+    with tempfile.TemporaryDirectory(prefix="stem-edge-arm-") as folder:
+        counts, task = Path(folder) / "counts.txt", bundle.manifest.task
+        command = [build / "counted", bundle.path, "onnx", str(CALLS[task])]
+        out = emulator.program(core, command, counts, {"STEMEDGE_ONNXRUNTIME": str(runtime)})
+        return _counted(out, counts, WARM_UP[task])
 
 
 def python(emulator: Emulator, core: str, bundle: Bundle) -> Counted:

@@ -1,4 +1,4 @@
-"""Runs a script on an emulated ARM64 core and reads the instruction counter's totals."""
+"""Runs scripts and programs on an emulated ARM64 core and reads the instruction counter's totals."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,28 +41,45 @@ class Emulator:
         `edge` can be imported there; `environment` is added to this process's. Raises EdgeError where it fails.
         """
         count: list[str | Path] = ["--count", counts] if counts else []
-        with self.alone(), tempfile.TemporaryDirectory(prefix="stem-edge-arm-") as folder:
+        with self._alone(), tempfile.TemporaryDirectory(prefix="stem-edge-arm-") as folder:
             # A link and not our own path entry: beside an installed `edge` lie packages for another processor.
             os.symlink(Path(edge.__file__).resolve().parent, Path(folder) / "edge")
-            done = subprocess.run(
-                [self.python, "--cpu", core, *count, *arguments],
-                capture_output=True,
-                text=True,
-                env=os.environ | {"PYTHONPATH": folder} | dict(environment or {}),
-            )
-        if done.returncode != 0:
-            code = done.returncode
-            reason = _GUEST_FAULTS.get(abs(code) % 128) if code < 0 or code > 128 else f"exit code {code}"
-            lines = [line for line in done.stderr.splitlines() if line.strip()]
-            raise EdgeError(f"emulated {core}: {reason or code}{': ' + lines[-1][:300] if lines else ''}")
-        return done.stdout
+            command = [self.python, "--cpu", core, *count, *arguments]
+            return _stdout(core, command, {"PYTHONPATH": folder} | dict(environment or {}))
+
+    def program(
+        self,
+        core: str,
+        command: Sequence[str | Path],
+        counts: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> str:
+        """The same of a program for ARM64 Linux and its arguments."""
+        home = self.python.parent
+        cpu, name = ("max,sve=off,sme=off", "max") if core == "i8mm" else (core, core)
+        plugin: list[str | Path] = ["-plugin", home / "libicount.so", "-d", "plugin", "-D", counts] if counts else []
+        with self._alone():
+            description = _stdout(core, [sys.executable, home / "cpuinfo.py", name, "1"], {})
+            (home / "root" / "proc" / "cpuinfo").write_text(description)
+            emulated = ["qemu-aarch64", "-cpu", cpu, *plugin, "-L", home / "root", *command]
+            return _stdout(core, emulated, dict(environment or {}))
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
+    def _alone(self) -> Iterator[None]:
         """Each start writes the core's description to where a process that starts at the same time reads it."""
         with self.python.open() as script:
             fcntl.flock(script, fcntl.LOCK_EX)
             yield
+
+
+def _stdout(core: str, command: Sequence[str | Path], environment: Mapping[str, str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+    if done.returncode == 0:
+        return done.stdout
+    code = done.returncode
+    reason = _GUEST_FAULTS.get(abs(code) % 128) if code < 0 or code > 128 else f"exit code {code}"
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    raise EdgeError(f"emulated {core}: {reason or code}{': ' + lines[-1][:300] if lines else ''}")
 
 
 def find_emulator(path: Path) -> Emulator:
