@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soxr
+from conftest import make_bundle
 
 import edge
 from edge import samples
@@ -259,6 +260,16 @@ def test_what_is_wrong_is_said_and_the_input_goes_through(tmp_path):
     silent = render(audio, 16000)
     assert "stem-edge: " not in silent.log and silent.latency == 0
     delayed_exactly(silent, audio)
+
+
+def test_three_threads_use_the_plugin_at_once(tmp_path):
+    """Bundles change while audio runs, parameters and state too; under ThreadSanitizer: docs/native.md."""
+    bundles = [make_bundle(tmp_path / task, task, segment=26460) for task in ("enhance", "separate")]
+    command = [BUILT / "threads", "5", *bundles]
+    env = os.environ | {"STEMEDGE_ONNXRUNTIME": str(onnxruntime_library())}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(done.stdout.split()[0]) > 50
 
 
 def in_pedalboard(audio: np.ndarray, rate: int, block: int, bundle: str, latency: int) -> np.ndarray:
