@@ -160,7 +160,9 @@ class Encoder(nn.Module):
 
     def __init__(self, layer: hybrid.EncoderLayer, target: str, tiles: int = 1):
         super().__init__()
-        self.conv, self.rewrite = as_conv2d(layer.conv), GatedConv(layer.rewrite)
+        conv = as_conv2d(layer.conv)
+        self.conv = Downsampling(conv) if FORMS[target].delegated and Downsampling.fits(conv) else conv
+        self.rewrite = GatedConv(layer.rewrite)
         self.tiles = RowTiles([self.conv], tiles)
         self.dconv = residual_branches(layer.dconv, target)
         self.stride = 1 if layer.freq else layer.stride
@@ -173,6 +175,45 @@ class Encoder(nn.Module):
 
     def _level(self, x: torch.Tensor) -> torch.Tensor:
         return self.rewrite(self.dconv(self.gelu(self.conv(x))))
+
+
+class Downsampling(nn.Module):
+    """Convolution of few channels, stride s and 2s taps along one axis as one of two taps over s positions as channels.
+
+    XNNPACK keeps an address for each tap of each output: these are a quarter. With more channels moving the positions
+    costs more than it saves.
+    """
+
+    FEW = 8  # channels
+
+    def __init__(self, conv: nn.Conv2d):
+        super().__init__()
+        self.kernel_size, self.stride, self.padding = conv.kernel_size, conv.stride, conv.padding
+        s, taps = max(self.stride), (2, 1) if self.stride[0] > 1 else (1, 2)
+        outputs, channels = conv.weight.shape[:2]
+        weight = conv.weight.detach().reshape(outputs, channels, 2, s).permute(0, 3, 1, 2)
+        self.conv = nn.Conv2d(s * channels, outputs, taps)
+        self.conv.weight = nn.Parameter(weight.reshape(outputs, s * channels, *taps))
+        self.conv.bias = nn.Parameter(conv.bias.detach().clone())
+
+    @staticmethod
+    def fits(conv: nn.Conv2d) -> bool:
+        rows, times = conv.stride
+        doubled = conv.kernel_size in ((2 * rows, 1), (1, 2 * times)) and min(rows, times) == 1 < max(rows, times)
+        return doubled and conv.in_channels <= Downsampling.FEW
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows, times = self.padding
+        if rows or times:
+            x = F.pad(x, (times, times, rows, rows))
+        x = x.permute(0, 2, 3, 1)  # as channels-last memory is
+        _, height, width, channels = x.shape
+        s, t = self.stride
+        x = x.reshape(height // s, s, width // t, t * channels)
+        if s > 1:
+            x = x.permute(0, 2, 1, 3)
+        x = x.reshape(1, height // s, width // t, s * t * channels)
+        return self.conv(x.permute(0, 3, 1, 2))
 
 
 class Upsampling(nn.Module):
@@ -209,24 +250,25 @@ class Upsampling(nn.Module):
 
 
 class Decoder(nn.Module):
-    """DecoderLayer on (1, C, F, T); with `tiles` in so many tiles of rows, up to its last convolution."""
+    """DecoderLayer on (1, C, F, T), from the GELU of the layer before on; with `tiles` in so many tiles of rows, up to
+    its last convolution."""
 
     conv_tr: nn.Module
 
-    def __init__(self, layer: hybrid.DecoderLayer, target: str, tiles: int = 1):
+    def __init__(self, layer: hybrid.DecoderLayer, target: str, tiles: int = 1, first: bool = False):
         super().__init__()
+        self.gelu = nn.Identity() if first else gelu(target)
         self.rewrite = GatedConv(layer.rewrite)
         self.tiles = RowTiles([self.rewrite.value, self.rewrite.gate], tiles)
         rewritten = FORMS[target].delegated and Upsampling.fits(layer.conv_tr)
         self.conv_tr = Upsampling(layer.conv_tr) if rewritten else as_conv_transpose2d(layer.conv_tr)
         self.dconv = residual_branches(layer.dconv, target)
-        self.gelu = nn.Identity() if layer.last else gelu(target)
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor, length: int | None = None) -> torch.Tensor:
-        x = self.conv_tr(self.tiles(self._level, x + skip))
+        x = self.conv_tr(self.tiles(self._level, x, skip))
         if length is not None and x.shape[-1] != length:
             x = x[..., :length]
-        return self.gelu(x)
+        return x
 
-    def _level(self, x: torch.Tensor) -> torch.Tensor:
-        return self.dconv(self.rewrite(x))
+    def _level(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        return self.dconv(self.rewrite(self.gelu(x) + skip))

@@ -9,7 +9,6 @@ from edge.export.attention import TransformerLayer
 from edge.export.delegable import (
     Decoder,
     Encoder,
-    Upsampling,
     as_conv2d,
     as_conv_transpose2d,
 )
@@ -89,15 +88,18 @@ class LoweredHTDemucs(nn.Module):
         self.encoder = nn.ModuleList(Encoder(layer, target, n) for layer, n in zip(model.encoder, tiles, strict=True))
         self.tencoder = nn.ModuleList(Encoder(layer, target) for layer in model.tencoder)
         tiles = [TILES if i == levels - 1 else 1 for i in range(levels)]
-        self.decoder = nn.ModuleList(Decoder(layer, target, n) for layer, n in zip(model.decoder, tiles, strict=True))
-        self.tdecoder = nn.ModuleList(Decoder(layer, target) for layer in model.tdecoder)
-        last = self.tdecoder[-1].conv_tr
-        for conv, why in (
+        self.decoder = nn.ModuleList(
+            Decoder(layer, target, n, first=i == 0)
+            for i, (layer, n) in enumerate(zip(model.decoder, tiles, strict=True))
+        )
+        self.tdecoder = nn.ModuleList(Decoder(layer, target, first=i == 0) for i, layer in enumerate(model.tdecoder))
+        for layer, why in (
             (self.encoder[0].conv, "first convolution"),
             (self.tencoder[0].conv, "first convolution"),
-            (last.conv if isinstance(last, Upsampling) else last, "last convolution"),
+            (self.tdecoder[-1].conv_tr, "last convolution"),
         ):
-            conv.keep_float = why
+            for conv in layer.modules():
+                conv.keep_float = why
         self.synthesis = Synthesis(as_conv_transpose2d(model.decoder[-1].conv_tr), c.nfft, self.frames)
         self.decoder[-1].conv_tr = nn.Identity()
         self.embedded = bool(c.freq_emb)

@@ -75,13 +75,12 @@ class Standardize(nn.Module):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         if FORMS[self.target].half:
+            # each time from x on: XNNPACK writes in place only what one step reads
             size = self.crest * (self._mean(x.abs()) + self.least)
-            x = x / size
-            mean = self._mean(x)
-            x = x - mean
-            near = torch.clamp(x, -255.0, 255.0)
+            mean = self._mean(x / size)
+            near = torch.clamp(x / size - mean, -255.0, 255.0)
             std = torch.sqrt(self._mean(near * near))
-            return x / (self.least / size + std), mean * size, std * size
+            return (x / size - mean) / (self.least / size + std), mean * size, std * size
         mean = self._mean(x)
         x = x - mean
         count = x.numel()

@@ -25,19 +25,19 @@ class RowTiles:
             for conv in convs:
                 conv.padding = (0, conv.padding[1])  # type: ignore[assignment]
 
-    def __call__(self, level: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-        """`level` of x (1, C, F, T)."""
+    def __call__(self, level: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> torch.Tensor:
+        """`level` of inputs (1, C, F, T), of one height."""
         if self.count == 1:
-            return level(x)
-        rows = x.shape[2]
+            return level(*inputs)
+        rows = inputs[0].shape[2]
         outputs = (rows + 2 * self.padding - self.kernel) // self.stride + 1
         bounds = [outputs * i // self.count for i in range(self.count + 1)]
         tiles = []
         for first, end in itertools.pairwise(bounds):
             start = first * self.stride - self.padding
             stop = (end - 1) * self.stride - self.padding + self.kernel
-            tile = x[:, :, max(start, 0) : min(stop, rows)]
+            cut = [x[:, :, max(start, 0) : min(stop, rows)] for x in inputs]
             if start < 0 or stop > rows:
-                tile = F.pad(tile, (0, 0, max(-start, 0), max(stop - rows, 0)))
-            tiles.append(level(tile))
+                cut = [F.pad(x, (0, 0, max(-start, 0), max(stop - rows, 0))) for x in cut]
+            tiles.append(level(*cut))
         return torch.cat(tiles, 2)

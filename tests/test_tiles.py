@@ -11,6 +11,7 @@ from torch import nn
 
 from edge.compression.int8_onnx import own_weights, store_int8
 from edge.export.attention import Attention
+from edge.export.delegable import Downsampling
 from edge.export.tiles import RowTiles
 from edge.models.transformer import Attention as Trained
 
@@ -28,10 +29,35 @@ def test_tiles_are_the_whole(rows, kernel, stride, padding, count):
         return  # less than a row for each tile
     torch.manual_seed(rows)
     conv = nn.Conv2d(3, 5, (kernel, 3), (stride, 1), (padding, 1))
-    x = torch.randn(1, 3, rows, 6)
+    x, skip = torch.randn(2, 1, 3, rows, 6)
+
+    def level(x, skip):
+        return torch.tanh(conv(torch.relu(x) + skip))
+
     with torch.no_grad():
-        whole = torch.tanh(conv(x))
-        torch.testing.assert_close(RowTiles([conv], count)(lambda t: torch.tanh(conv(t)), x), whole)
+        whole = level(x, skip)
+        torch.testing.assert_close(RowTiles([conv], count)(level, x, skip), whole)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.booleans(),
+    stride=st.integers(2, 5),
+    padding=st.integers(0, 3),
+    channels=st.integers(1, 8),
+    length=st.integers(2, 9),
+)
+def test_two_taps_of_many_channels_are_the_strided_convolution(rows, stride, padding, channels, length):
+    torch.manual_seed(channels)
+    one_axis = (lambda along, across: (along, across)) if rows else (lambda along, across: (across, along))
+    conv = nn.Conv2d(channels, 5, one_axis(2 * stride, 1), one_axis(stride, 1), one_axis(padding, 0))
+    assert Downsampling.fits(conv)
+    length = max(length * stride - 2 * padding, 2 * stride - 2 * padding)
+    if length < 1:
+        return
+    with torch.no_grad():
+        x = torch.randn(1, channels, *one_axis(length, 3))
+        torch.testing.assert_close(Downsampling(conv)(x), conv(x), rtol=1e-5, atol=1e-5)
 
 
 def test_a_tile_takes_only_its_rows():
