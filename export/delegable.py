@@ -178,10 +178,10 @@ class Encoder(nn.Module):
 
 
 class Downsampling(nn.Module):
-    """Convolution of few channels, stride s and 2s taps along one axis as one of two taps over s positions as channels.
+    """Convolution of few channels over time, of stride s and 2s taps, as one of two taps over s moments as channels.
 
-    XNNPACK keeps an address for each tap of each output: these are a quarter. With more channels moving the positions
-    costs more than it saves.
+    XNNPACK keeps an address for each tap of each output: these are a quarter. With more channels, or over rows, moving
+    the values costs more than it saves.
     """
 
     FEW = 8  # channels
@@ -189,30 +189,22 @@ class Downsampling(nn.Module):
     def __init__(self, conv: nn.Conv2d):
         super().__init__()
         self.kernel_size, self.stride, self.padding = conv.kernel_size, conv.stride, conv.padding
-        s, taps = max(self.stride), (2, 1) if self.stride[0] > 1 else (1, 2)
+        s = self.stride[1]
         outputs, channels = conv.weight.shape[:2]
+        self.conv = nn.Conv2d(s * channels, outputs, (1, 2))
         weight = conv.weight.detach().reshape(outputs, channels, 2, s).permute(0, 3, 1, 2)
-        self.conv = nn.Conv2d(s * channels, outputs, taps)
-        self.conv.weight = nn.Parameter(weight.reshape(outputs, s * channels, *taps))
+        self.conv.weight = nn.Parameter(weight.reshape(outputs, s * channels, 1, 2))
         self.conv.bias = nn.Parameter(conv.bias.detach().clone())
 
     @staticmethod
     def fits(conv: nn.Conv2d) -> bool:
-        rows, times = conv.stride
-        doubled = conv.kernel_size in ((2 * rows, 1), (1, 2 * times)) and min(rows, times) == 1 < max(rows, times)
-        return doubled and conv.in_channels <= Downsampling.FEW
+        s = conv.stride[1]
+        return s > 1 and conv.kernel_size == (1, 2 * s) and conv.in_channels <= Downsampling.FEW
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        rows, times = self.padding
-        if rows or times:
-            x = F.pad(x, (times, times, rows, rows))
-        x = x.permute(0, 2, 3, 1)  # as channels-last memory is
-        _, height, width, channels = x.shape
-        s, t = self.stride
-        x = x.reshape(height // s, s, width // t, t * channels)
-        if s > 1:
-            x = x.permute(0, 2, 1, 3)
-        x = x.reshape(1, height // s, width // t, s * t * channels)
+        x, s = F.pad(x, (self.padding[1], self.padding[1])), self.stride[1]
+        _, channels, rows, length = x.shape
+        x = x.permute(0, 2, 3, 1).reshape(1, rows, length // s, s * channels)  # as channels-last memory is
         return self.conv(x.permute(0, 3, 1, 2))
 
 

@@ -75,11 +75,12 @@ class Standardize(nn.Module):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         if FORMS[self.target].half:
-            # each time from x on: XNNPACK writes in place only what one step reads
             size = self.crest * (self._mean(x.abs()) + self.least)
-            mean = self._mean(x / size)
-            near = torch.clamp(x / size - mean, -255.0, 255.0)
+            scaled = x / size
+            mean = self._mean(scaled)
+            near = torch.clamp(scaled - mean, -255.0, 255.0)
             std = torch.sqrt(self._mean(near * near))
+            # from x on once more: XNNPACK writes in place only over what one step alone reads
             return (x / size - mean) / (self.least / size + std), mean * size, std * size
         mean = self._mean(x)
         x = x - mean

@@ -17,6 +17,7 @@ from test_compress_report import separator
 from edge import samples
 from edge.benchmarks.compression import search, sensitivity
 from edge.benchmarks.compression.search import Trial, find_ratio
+from edge.benchmarks.documents import write_json
 from edge.cli import compress as command
 from edge.compression.precisions import plan_precision
 from edge.errors import InputError
@@ -135,5 +136,5 @@ def test_the_scan_measures_each_group_alone(backend, tmp_path, monkeypatch):
     for g in report["groups"]:
         assert g["loss"] == pytest.approx(report["quality_fp32"] - g["quality"])
     assert np.isfinite([g["loss"] for g in report["groups"]]).all()
-    sensitivity.write(report, tmp_path / "s.json")
+    write_json(report, tmp_path / "s.json")
     assert "analysis" in sensitivity.text(report) and (tmp_path / "s.json").stat().st_size > 100

@@ -41,22 +41,21 @@ def test_tiles_are_the_whole(rows, kernel, stride, padding, count):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    rows=st.booleans(),
+    rows=st.integers(1, 3),
     stride=st.integers(2, 5),
     padding=st.integers(0, 3),
     channels=st.integers(1, 8),
-    length=st.integers(2, 9),
+    outputs=st.integers(1, 9),
 )
-def test_two_taps_of_many_channels_are_the_strided_convolution(rows, stride, padding, channels, length):
+def test_two_taps_of_many_channels_are_the_strided_convolution(rows, stride, padding, channels, outputs):
     torch.manual_seed(channels)
-    one_axis = (lambda along, across: (along, across)) if rows else (lambda along, across: (across, along))
-    conv = nn.Conv2d(channels, 5, one_axis(2 * stride, 1), one_axis(stride, 1), one_axis(padding, 0))
-    assert Downsampling.fits(conv)
-    length = max(length * stride - 2 * padding, 2 * stride - 2 * padding)
+    conv = nn.Conv2d(channels, 5, (1, 2 * stride), (1, stride), (0, padding))
+    length = (outputs + 1) * stride - 2 * padding  # whole strides, as the networks' encoders see to
     if length < 1:
         return
     with torch.no_grad():
-        x = torch.randn(1, channels, *one_axis(length, 3))
+        x = torch.randn(1, channels, rows, length)
+        assert Downsampling.fits(conv)
         torch.testing.assert_close(Downsampling(conv)(x), conv(x), rtol=1e-5, atol=1e-5)
 
 
