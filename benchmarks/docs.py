@@ -30,8 +30,8 @@ HEAD = """\
 
 Made by `make docs-benchmarks` from the reports in `docs/results/`; each section names the command that measured it
 and the machine. Measured on a virtual machine with neighbours: trust ratios, which come from interleaved rounds, more
-than times. The enhancer has a new network since: its times are of the one before (0.98 M parameters), its ARM64
-instructions of the present one.
+than times. The full-size networks' times and memory are of their graphs before they were tiled
+([memory.md](memory.md)).
 """
 
 
