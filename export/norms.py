@@ -1,8 +1,8 @@
 """Means and norms of lowered modules, in forms that delegate (see delegable.py).
 
-fp16 ends at 65504 and has 11 bits: what is squared there is brought near one before. XNNPACK adds
-up means over the last two axes in fp32, but average pooling in fp16. Its rsqrt squares an estimate on ARM64 and gives
-NaN below 2^-16, where eps alone lies: variances are taken as sixteenfold there (`lift`).
+fp16 ends at 65504 and has 11 bits: what is squared there is brought near one before. XNNPACK adds up means over the
+last two axes in fp32, but average pooling in fp16. Its rsqrt squares an estimate on ARM64 and gives NaN below 2^-16,
+where eps alone lies: variances are taken as sixteenfold there (`lift`).
 """
 
 from dataclasses import dataclass

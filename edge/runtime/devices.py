@@ -60,7 +60,14 @@ class DeviceStream:
         engine, (source, target) = self.engine, self._devices
         self._clock = CaptureClock(engine.rate, engine.block, self._clock.side)
         self._lateness = Lateness()
-        options = self._options()
+        # two blocks: with more, PortAudio serves several blocks at a time, which the engine has to wait for
+        latency = self._buffer or 2 * engine.block / engine.rate
+        options: dict[str, Any] = {
+            "samplerate": engine.rate,
+            "blocksize": engine.block,
+            "dtype": "float32",
+            "latency": latency,
+        }
         try:
             if self._inputs:
                 self._stream = self._sound.Stream(
@@ -106,12 +113,6 @@ class DeviceStream:
                 dtype="float32",
             )
             self._silence.start()
-
-    def _options(self) -> dict[str, Any]:
-        rate, block = self.engine.rate, self.engine.block
-        # two blocks: with more, PortAudio serves several blocks at a time, which the engine has to wait for
-        latency = self._buffer or 2 * block / rate
-        return {"samplerate": rate, "blocksize": block, "dtype": "float32", "latency": latency}
 
     @property
     def began(self) -> float:
@@ -237,7 +238,6 @@ class DeviceStream:
 
         Raises EdgeError where PortAudio itself hangs in a lost device.
         """
-        opened: list[bool] = []
 
         def attempt() -> None:
             with contextlib.suppress(self._sound.PortAudioError):
@@ -246,12 +246,11 @@ class DeviceStream:
                     self._sound._initialize()
             with contextlib.suppress(EdgeError):
                 self.open()
-                opened.append(True)
 
         if not _in_time(attempt, REOPEN_SECONDS):
             self._abandon()
             raise EdgeError("the sound device has vanished and PortAudio hangs in it; start again")
-        if opened and self._inputs:
+        if not self.lost and self._inputs:
             self.ready()
         if not self.lost:
             self.engine.counts.reconnects += 1
