@@ -15,6 +15,7 @@ from edge.console import run_command
 
 NAME = "python -m edge.benchmarks.readme"
 MARKS = Marks("<!-- demo table: made by `make readme-table` -->", "<!-- end of the demo table -->")
+SUMMARY_MARKS = Marks("<!-- summary: made by `make readme-table` -->", "<!-- end of the summary -->")
 _MEASURES = [
     ("parameters, M", False, lambda row: f"{row.parameters / 1e6:.2f}"),
     ("MMAC per s of audio", False, lambda row: f"{row.macs_per_second / 1e6:.0f}"),
@@ -71,6 +72,17 @@ def markdown(report: DemoReport) -> str:
     return "\n".join([tables.markdown(rows(report), 2), "", *(f"{note}  " for note in notes(report))]).strip()
 
 
+def summary(report: DemoReport) -> str:
+    """What ships, a row a graph, for the README's first screen."""
+    table = [["bundle", "runtime", "file, MB", "RTF, one thread", "unprocessed -> out"]]
+    for model in report.models:
+        for row in (row for row in model.rows if row.stage == "after"):
+            out = f"{model.metric.split()[0]} {model.input_db:.2f} -> {row.quality_db:.2f} dB"
+            size, rtf = f"{row.file_bytes / 1e6:.2f}", f"{row.rtf:.3f}"
+            table.append([f"`{model.name}`", f"{row.format}, {row.precision}", size, rtf, out])
+    return tables.markdown(table, 2)
+
+
 def notes(report: DemoReport) -> list[str]:
     """What the figures mean, and where they were taken."""
     lines = [f"{model.name}: {model.metric}; {_recovered(model.recovery)}." for model in report.models]
@@ -85,8 +97,10 @@ def _recovered(recovery: dict[str, Any] | None) -> str:
     return f"trained for {minutes:g} minutes after pruning" if minutes else "trained after pruning"
 
 
-def _main(report: Path, document: Path) -> None:
-    write_text(document, MARKS.replaced(document.read_text(), markdown(load_report(report))))
+def _main(path: Path, document: Path) -> None:
+    report = load_report(path)
+    written = MARKS.replaced(document.read_text(), markdown(report))
+    write_text(document, SUMMARY_MARKS.replaced(written, summary(report)))
 
 
 if __name__ == "__main__":

@@ -19,8 +19,10 @@ TEXT = {".py", ".md", ".toml", ".json", ".yaml", ".yml", ".kt", ".kts", ".xml", 
 
 def commands(document: Path) -> list[list[str]]:
     """The command lines in the document's code blocks, comments cut off and continued lines joined."""
-    blocks = re.findall(r"^```(?:sh|bash)?\n(.*?)^```", document.read_text(), re.DOTALL | re.MULTILINE)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    # every block, whatever its language: the end of one that was left out would begin another
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", document.read_text(), re.DOTALL | re.MULTILINE)
+    lines = "\n".join(text for language, text in blocks if language in ("", "sh", "bash"))
+    lines = lines.replace("\\\n", " ").splitlines()
     found = []
     for line in lines:
         try:
@@ -67,10 +69,12 @@ def test_the_documents_show_commands_at_all():
 def test_the_results_in_the_readme_are_those_of_the_report():
     pytest.importorskip("torch")
     from edge.benchmarks.demo import load_report
-    from edge.benchmarks.readme import MARKS, markdown
+    from edge.benchmarks.readme import MARKS, SUMMARY_MARKS, markdown, summary
 
     report = load_report(ROOT / "docs" / "demo.json")
-    assert MARKS.inside((ROOT / "README.md").read_text()) == markdown(report).strip()
+    readme = (ROOT / "README.md").read_text()
+    assert MARKS.inside(readme) == markdown(report).strip()
+    assert SUMMARY_MARKS.inside(readme) == summary(report)
     for model in report.models:
         assert {row.stage for row in model.rows} == {"before", "after"}
         assert {row.format for row in model.rows if row.stage == "after"} == {"onnx", "executorch"}
