@@ -29,14 +29,16 @@ def calibrated_ranges(
     louder somewhere than the calibration audio.
     """
     sides = [(name, side) for name in names for side in (0, 1)]
-    low, high, power = (dict.fromkeys(sides, 0.0) for _ in range(3))
+    low, high, energy, count = (dict.fromkeys(sides, 0.0) for _ in range(4))
 
     def note(name: str, *tensors: torch.Tensor) -> None:
         for side, x in enumerate(tensors):
             key = name, side
             least, most = (v.item() for v in torch.aminmax(x))
             low[key], high[key] = min(low[key], least), max(high[key], most)
-            power[key] += x.square().mean().item() / len(calibration)
+            # a layer may run several times in one pass: once for each tile
+            energy[key] += x.square().mean().item() * x.numel()
+            count[key] += x.numel()
 
     hooks = [module.get_submodule(n).register_forward_hook(lambda _, x, y, n=n: note(n, x[0], y)) for n in names]
     try:
@@ -48,7 +50,8 @@ def calibrated_ranges(
 
     def measured(key: tuple[str, int]) -> Range:
         rounding = ((high[key] - low[key]) / STEPS) ** 2 / 12
-        snr = 10 * math.log10(power[key] / rounding) if rounding and power[key] else math.inf  # squares underflow
+        power = energy[key] / max(1, count[key])
+        snr = 10 * math.log10(power / rounding) if rounding and power else math.inf  # squares underflow
         return Range(low[key], high[key], snr)
 
     return {name: (measured((name, 0)), measured((name, 1))) for name in names}

@@ -37,6 +37,24 @@ def test_all_that_occurs_is_held_and_the_error_is_that_of_rounding(seed, tail, o
     assert -0.5 < snr - into.snr_db < 3
 
 
+def test_a_layer_that_runs_once_for_each_tile_is_judged_as_one_that_runs_on_all():
+    class Tiled(torch.nn.Module):
+        def __init__(self, tiles):
+            super().__init__()
+            self.layer, self.tiles = torch.nn.Conv1d(1, 2, 1), tiles
+
+        def forward(self, x):
+            return torch.cat([self.layer(tile) for tile in x.split(x.shape[-1] // self.tiles, dim=-1)], dim=-1)
+
+    x = torch.from_numpy(np.random.default_rng(0).standard_t(3, (1, 1, 4096)).astype(np.float32))
+    whole, tiled = Tiled(1), Tiled(4)
+    tiled.load_state_dict(whole.state_dict())
+    sides = [calibrated_ranges(network, ["layer"], [(x,)])["layer"] for network in (whole, tiled)]
+    for expected, found in zip(*sides, strict=True):
+        assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-6)
+        assert found.snr_db == pytest.approx(expected.snr_db, abs=1e-4)
+
+
 def test_silence_and_layers_that_see_one_value():
     silent = ranges_of(np.zeros(100, np.float32))[0]
     assert (silent.low, silent.high, silent.snr_db) == (0, 0, math.inf)
