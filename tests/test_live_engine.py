@@ -48,6 +48,12 @@ class Inverter:
         return out
 
 
+def turn(engine: LiveEngine, captured: np.ndarray, out: np.ndarray) -> None:
+    """As one device does it that captures and plays at once."""
+    engine.capture(captured)
+    engine.play(out)
+
+
 def ramp(start: int, count: int) -> np.ndarray:
     return (np.arange(start, start + count, dtype=np.float32) + 1)[:, None]
 
@@ -114,7 +120,7 @@ def test_a_worker_in_time_is_heard_whole(block, hop, extra, count):
     played = []
     for k in range(count):
         out = np.empty((block, 1), np.float32)
-        engine.callback(ramp(k * block, block), out)
+        turn(engine, ramp(k * block, block), out)
         played.append(out)
         while engine.work():
             pass
@@ -135,11 +141,11 @@ def test_a_worker_in_time_is_heard_whole(block, hop, extra, count):
 def test_late_results_are_replaced_and_counted_and_nothing_shifts(block, hop, extra, work):
     engine = LiveEngine(Inverter(hop, hop + extra), RATE, block)
     engine.start()
-    fade, played, late = engine._fade, [], []
+    fade, played, late = engine.fades.frames, [], []
     for k, steps in enumerate(work):
         start, missing = k * block - engine.delay, engine.counts.late_frames
         out = np.empty((block, 1), np.float32)
-        engine.callback(ramp(k * block, block), out)
+        turn(engine, ramp(k * block, block), out)
         played.append(out[:, 0])
         missing = engine.counts.late_frames - missing
         late += range(start + block - missing, start + block)
@@ -171,14 +177,14 @@ def test_going_dry_and_back_makes_no_step():
     played = []
     for k in range(60):
         out = np.empty((block, 1), np.float32)
-        engine.callback(np.ones((block, 1), np.float32), out)
+        turn(engine, np.ones((block, 1), np.float32), out)
         played.append(out[:, 0])
         if not 20 <= k < 30:
             while engine.work():
                 pass
         engine.bypass = 40 <= k < 50
     whole = np.concatenate(played)[engine.delay + 100 :]
-    assert np.abs(np.diff(whole)).max() <= 2.02 / engine._fade
+    assert np.abs(np.diff(whole)).max() <= 2.02 / engine.fades.frames
     assert whole.min() == -1 and whole.max() == 1 and whole[-1] == -1
     assert engine.counts.late_blocks == 9  # of ten: where a block is a hop, a hop of the latency is never used up
 
@@ -189,30 +195,13 @@ def test_a_worker_far_behind_starts_again_at_the_present():
     engine.start()
     out = np.empty((10, 1), np.float32)
     for k in range(1000):
-        engine.callback(ramp(k * 10, 10), out)
+        turn(engine, ramp(k * 10, 10), out)
     assert engine.work() and engine.counts.skips == 1
     for k in range(1000, 1020):
-        engine.callback(ramp(k * 10, 10), out)
+        turn(engine, ramp(k * 10, 10), out)
         while engine.work():
             pass
     np.testing.assert_array_equal(out, -ramp(1019 * 10 - engine.delay, 10))
-
-
-def test_two_blocks_at_a_time_are_one_block_of_twice_the_size():
-    engine = LiveEngine(Inverter(10, 20), RATE, 10)
-    engine.start(burst=2)
-    assert engine.round_trip == 20 + 2 * 20
-    played = []
-    for k in range(0, 100, 2):
-        for j in (k, k + 1):
-            out = np.empty((10, 1), np.float32)
-            engine.callback(ramp(j * 10, 10), out)
-            played.append(out[:, 0])
-        while engine.work():
-            pass
-    whole = np.concatenate(played)
-    np.testing.assert_array_equal(whole[engine.delay :], -ramp(0, len(whole) - engine.delay)[:, 0])
-    assert engine.counts.late_frames == 0
 
 
 def test_one_microphone_channel_feeds_a_model_of_two():
@@ -227,7 +216,7 @@ def test_one_microphone_channel_feeds_a_model_of_two():
     engine.start()
     for k in range(20):
         out = np.empty((10, 1), np.float32)
-        engine.callback(ramp(k * 10, 10), out)
+        turn(engine, ramp(k * 10, 10), out)
         while engine.work():
             pass
     np.testing.assert_array_equal(out, -ramp(190 - engine.delay, 10))
@@ -244,13 +233,13 @@ def test_a_delay_that_grows_repeats_a_block_and_keeps_the_recording_exact(frames
             engine.lengthen()
         for j in (k, k + 1):
             out = np.empty((frames, 1), np.float32)
-            engine.callback(ramp(j * frames, frames), out)
+            turn(engine, ramp(j * frames, frames), out)
             played.append(out[:, 0])
         while engine.work():
             pass
         if k == 100:
             late = engine.counts.late_frames
-    assert (engine.delay, engine.burst) == (before + 10, 2)
+    assert engine.delay == before + 10 == engine.lead
     assert engine.counts.late_frames == late  # none since
     whole = np.concatenate(played)
     end = len(whole)
@@ -276,7 +265,7 @@ def test_device_rates_keep_the_alignment(enhancer_bundle, rate, block_ms):
     played = []
     for part in tone.reshape(-1, block, 1):
         out = np.empty((block, 1), np.float32)
-        engine.callback(part, out)
+        turn(engine, part, out)
         played.append(out[:, 0])
         while engine.work():
             pass
@@ -298,7 +287,7 @@ def test_sources_are_mixed_by_their_gains(separator_bundle):
         if k == 50:
             engine.set_gains(np.float32([1, 1, 1, 0]))  # the last stem has 0.4 of it
         out = np.empty((441, 2), np.float32)
-        engine.callback(part, out)
+        turn(engine, part, out)
         played.append(out)
         while engine.work():
             pass
@@ -312,8 +301,8 @@ def test_sources_are_mixed_by_their_gains(separator_bundle):
 def test_nothing_is_played_before_the_start():
     engine = LiveEngine(Inverter(10, 20), RATE, 10)
     out = np.ones((10, 1), np.float32)
-    engine.callback(np.ones((10, 1), np.float32), out)
-    assert not out.any() and not engine.work() and engine.counts.frames == 0
+    turn(engine, np.ones((10, 1), np.float32), out)
+    assert not out.any() and not engine.work() and engine.counts.frames == 0 == engine.captured.end
 
 
 def test_the_callback_allocates_nothing_in_steady_state():
@@ -324,11 +313,11 @@ def test_the_callback_allocates_nothing_in_steady_state():
     captured, out = np.zeros((10, 1), np.float32), np.zeros((10, 1), np.float32)
     engine._wet.write(np.zeros((engine.capacity, 1), np.float32))  # results for the whole test
     for _ in range(20):
-        engine.callback(captured, out)
+        turn(engine, captured, out)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     for _ in range(100):
-        engine.callback(captured, out)
+        turn(engine, captured, out)
     peak = tracemalloc.get_traced_memory()[1] - before
     tracemalloc.stop()
     assert peak < 2000  # a few numbers and views, gone at once
@@ -340,14 +329,14 @@ def test_fades_allocate_nothing_of_a_blocks_size():
     engine = LiveEngine(Inverter(4000, 4000), RATE, 4000)
     engine.start()
     captured, out = np.ones((4000, 1), np.float32), np.zeros((4000, 1), np.float32)
-    engine.callback(captured, out)
+    turn(engine, captured, out)
     tracemalloc.start()
     before, counted = tracemalloc.get_traced_memory()[0], 0
     for k in range(20):  # late all the time; changing gains, bypassed and not
         engine.bypass = k % 4 == 0
-        engine._gains = engine._gains.copy()
+        engine.fades.gains = engine.fades.gains.copy()
         tracemalloc.reset_peak()
-        engine.callback(captured, out)
+        turn(engine, captured, out)
         counted = max(counted, tracemalloc.get_traced_memory()[1] - before)
     tracemalloc.stop()
     assert counted < 8000  # views and numbers; a block is 16000 bytes
@@ -400,7 +389,7 @@ def test_the_strength_changes_while_it_runs():
         if k == 40:
             engine.set_limit(6)
         out = np.empty((10, 1), np.float32)
-        engine.callback(np.ones((10, 1), np.float32), out)
+        turn(engine, np.ones((10, 1), np.float32), out)
         played.append(out[:, 0])
         while engine.work():
             pass
@@ -437,7 +426,7 @@ def test_a_gap_in_the_recording_is_silence_of_its_length(tmp_path):
             recorder.skip(gap)
         engine.start()
         for k in range(50):
-            engine.callback(0.001 * ramp(k * 10, 10), np.empty((10, 1), np.float32))
+            turn(engine, 0.001 * ramp(k * 10, 10), np.empty((10, 1), np.float32))
             while engine.work():
                 pass
         recorder.step()

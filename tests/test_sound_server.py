@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from pulse import pulse_server
 
-from edge.errors import InputError
+from edge.errors import EdgeError, InputError
 from edge.runtime import devices, portaudio, soundserver
 from edge.runtime.soundserver import ServerDevice, route
 
@@ -86,7 +87,7 @@ def watched(monkeypatch) -> tuple[devices.DeviceStream, list[float]]:
     monkeypatch.setattr(devices, "portaudio", lambda: Sound)
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     stream = devices.DeviceStream(engine=None, source=None, target=None, inputs=1)  # type: ignore[arg-type]
-    stream._stream = Stream()
+    stream._streams = [Stream(), Stream()]
     return stream, clock
 
 
@@ -96,7 +97,8 @@ def test_a_process_that_did_not_run_has_not_lost_its_device(monkeypatch):
         clock[0] += 3
         assert stream.poll()
         clock[0] += 0.1
-        stream._calls += 1
+        stream._captures.add(0.0)
+        stream._plays.add(0.0)
         assert stream.poll()
 
 
@@ -109,35 +111,75 @@ def test_a_device_that_stands_still_is_lost(monkeypatch):
     assert 2.0 <= clock[0] < 2.4 and stream.lost
 
 
-def test_a_server_that_keeps_the_microphones_past_is_started_again(monkeypatch):
-    """The output waited two seconds, and PortAudio goes on to read what was captured before."""
+def test_an_output_that_pauses_is_not_lost_while_the_input_goes_on(monkeypatch):
+    stream, clock = watched(monkeypatch)
+    while stream.poll():
+        clock[0] += 0.1
+        stream._captures.add(0.0)
+        if clock[0] < 3:
+            assert not stream.lost
+    assert 5.0 <= clock[0] < 5.4
+
+
+def test_a_stream_that_broke_off_is_lost_at_once(monkeypatch):
     stream, _ = watched(monkeypatch)
-    ages, starts = iter([1.95, 0.02]), []
-
-    def settle() -> None:
-        age = next(ages)
-        stream._lateness = devices.Lateness()
-        stream._lateness.add(100 - age, 100, 100.02)
-        stream._calls += 1
-
-    monkeypatch.setattr(stream, "settle", settle)
-
-    def opens() -> None:
-        starts.append(stream.backlog)
-        stream._stream = Stream()
-
-    monkeypatch.setattr(stream, "open", opens)
-    stream.ready()
-    assert starts == pytest.approx([1.95]) and stream.backlog == 0 and not stream.lost
+    broken = Stream()
+    broken.active = False
+    stream._streams[0] = broken
+    assert not stream.poll() and stream.lost and not stream._streams
 
 
-def test_a_stream_that_never_plays_is_lost_after_three_starts(monkeypatch):
-    stream, _ = watched(monkeypatch)
-    starts = []
-    monkeypatch.setattr(stream, "settle", lambda: None)
-    monkeypatch.setattr(stream, "open", lambda: starts.append(len(starts)))
-    stream.ready()
-    assert len(starts) == devices.STARTS - 1 and stream.lost
+class FakeStreams(Sound):
+    """PortAudio with one input of a name; keeps what was opened, and refuses the loudspeaker a second stream."""
+
+    def __init__(self, name: str):
+        self.name, self.opened, self.closed = name, [], 0
+
+    def query_devices(self, device, kind):
+        return {"name": self.name}
+
+    def _open(self, **options):
+        if len(self.opened) == 2:
+            raise self.PortAudioError("busy")
+        self.opened.append(options)
+        return SimpleNamespace(latency=0.01, active=True, start=lambda: None, abort=lambda **_: None, close=self._close)
+
+    InputStream = OutputStream = _open
+
+    def _close(self, ignore_errors: bool) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize(
+    "name, buffer, heard, played",
+    [
+        ("hw:0,0", None, 0.03, 0.02),
+        ("hw:0,0", 0.2, 0.2, 0.2),
+        ("pulse", 0.2, 0.03, 0.2),  # the server keeps what is not read yet, and a short buffer is read more often
+    ],
+)
+def test_input_and_output_are_streams_of_their_own(monkeypatch, name, buffer, heard, played):
+    fake = FakeStreams(name)
+    monkeypatch.setattr(devices, "portaudio", lambda: fake)
+    engine = SimpleNamespace(rate=16_000, block=160, outputs=2)
+    stream = devices.DeviceStream(engine, None, None, 1, buffer)  # type: ignore[arg-type]
+    stream.open()
+    assert [options["latency"] for options in fake.opened] == pytest.approx([heard, played])
+    assert [options["channels"] for options in fake.opened] == [1, 2]
+    assert stream.poll()
+    stream.close()
+    assert fake.closed == 2
+
+
+def test_an_output_that_refuses_leaves_no_input_open(monkeypatch):
+    fake = FakeStreams("pulse")
+    fake.opened.append({})
+    monkeypatch.setattr(devices, "portaudio", lambda: fake)
+    engine = SimpleNamespace(rate=16_000, block=160, outputs=2)
+    stream = devices.DeviceStream(engine, None, None, 1)  # type: ignore[arg-type]
+    with pytest.raises(EdgeError, match="does not open: busy"):
+        stream.open()
+    assert fake.closed == 1
 
 
 class FakePortAudio:

@@ -18,10 +18,9 @@ def measure_loop(engine: LiveEngine, clicks: ClickPlayer, stream: DeviceStream) 
     """
     try:
         stream.open()
-        stream.ready()
-        burst = stream.burst()
+        stream.settle()
         print("playing clicks for some seconds", file=sys.stderr)
-        clicks.started = True
+        clicks.start(engine.delay)
         while not clicks.ended:
             time.sleep(0.05)
             if not stream.poll():
@@ -29,14 +28,13 @@ def measure_loop(engine: LiveEngine, clicks: ClickPlayer, stream: DeviceStream) 
     finally:
         stream.close()
     loop = clicks.result()
-    delay = engine.delay + (burst - engine.burst) * engine.block
     to_ms = 1000 / engine.rate
     return {
         "sample_rate": engine.rate,
         "block_frames": engine.block,
         "clicks_found": loop.found,
-        "latency_ms": (delay + loop.frames) * to_ms,
-        "engine_ms": delay * to_ms,
+        "latency_ms": (engine.delay + loop.frames) * to_ms,
+        "engine_ms": engine.delay * to_ms,
         "devices_ms": loop.frames * to_ms,
         "devices_ms_least": loop.least * to_ms,
         "devices_ms_most": loop.most * to_ms,

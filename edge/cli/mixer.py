@@ -21,6 +21,13 @@ class Mixer:
         self.bypass = False
         self._next = "m"
 
+    @property
+    def keys(self) -> str:
+        """What the keys do, in a line."""
+        several = len(self.sources) > 1
+        keys = "1-9 mute, shift-1-9 (or s, 1-9) solo" if several else "- weaker, + stronger"
+        return keys + ", b bypass, Ctrl-C stop"
+
     def key(self, key: str) -> None:
         """Take one key press; others than these are ignored."""
         command, self._next = self._next, "m"

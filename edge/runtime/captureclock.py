@@ -1,10 +1,9 @@
-"""What the times of a device's callbacks tell: how many frames it lost, and how late it hears and plays."""
+"""What the times of an input's callbacks tell: how many frames it lost, and when."""
 
 from __future__ import annotations
 
 import numpy as np
 
-HISTORY = 64  # callbacks of which Lateness is the median
 WINDOW_SECONDS = 1.3  # of blocks whose times are compared, before and after a fault
 LEAST_BLOCKS, MOST_BLOCKS = 4, 256  # in a window
 LEAST_SECONDS = 0.001  # of a loss
@@ -95,7 +94,12 @@ class CaptureClock:
     @property
     def began(self) -> float:
         """Seconds, when the listener's position 0 was captured; only after a block."""
-        return (self._lead + float(np.quantile(self._latest(), self.side))) / self._rate
+        return self.opened + self._lead / self._rate
+
+    @property
+    def opened(self) -> float:
+        """Seconds, when the stream's first frame was captured, or would have been but for what was lost since."""
+        return float(np.quantile(self._latest(), self.side)) / self._rate
 
     def _latest(self) -> np.ndarray:
         since = self._faults[-1][0] if self._faults else self._since
@@ -112,31 +116,3 @@ class CaptureClock:
     def _scatter(self, times: np.ndarray, side: float | None = None) -> float:
         outer, inner = (0.95, 0.75) if (side or self.side) == _LATE else (0.05, 0.25)
         return float(abs(np.quantile(times, outer) - np.quantile(times, inner)))
-
-
-class Lateness:
-    """Of the latest callbacks of a stream, by the device's own times in seconds; 0 where it tells none."""
-
-    def __init__(self) -> None:
-        self._times = np.zeros((HISTORY, 3))
-        self._calls = 0
-
-    def add(self, captured: float, now: float, plays: float) -> None:
-        """Of a callback: when its first frame in was captured, when it came, when its first frame out is played."""
-        if captured > 0 and plays > 0:
-            self._times[self._calls % HISTORY] = captured, now, plays
-            self._calls += 1
-
-    @property
-    def of_input(self) -> float:
-        """Seconds from the microphone to the callback."""
-        return self._median(1, 0)
-
-    @property
-    def round_trip(self) -> float:
-        """Seconds that a frame would take from the microphone to the loudspeaker if it were played at once."""
-        return self._median(2, 0)
-
-    def _median(self, end: int, start: int) -> float:
-        times = self._times[: min(self._calls, HISTORY)]
-        return max(0.0, float(np.median(times[:, end] - times[:, start]))) if len(times) else 0.0

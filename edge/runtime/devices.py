@@ -1,4 +1,4 @@
-"""Sound devices by PortAudio: opens a stream on an engine's callback, sees it vanish and opens it again."""
+"""Sound devices by PortAudio: opens streams on an engine's callbacks, sees them vanish and opens them again."""
 
 from __future__ import annotations
 
@@ -12,25 +12,64 @@ from typing import Any
 import numpy as np
 
 from edge.errors import EdgeError
-from edge.runtime.captureclock import CaptureClock, Lateness
+from edge.runtime.captureclock import CaptureClock
 from edge.runtime.live import LiveEngine
 from edge.runtime.loopback import ClickPlayer
 from edge.runtime.portaudio import one_line, portaudio
+from edge.runtime.soundserver import THROUGH
 
 STALLED_SECONDS = 2.0  # without a callback: the device has vanished
+PAUSED_SECONDS = 5.0  # the same of an output, as a sound server's may pause for two seconds after an underrun
 LOOK_SECONDS = 0.25  # that one look counts for: where more have passed, this process itself did not run
-BACKLOG_SECONDS = 0.5  # no microphone is so late; a sound server that made the output wait kept what came meanwhile
 CLOSE_SECONDS = 2.0  # a lost device may never close
 REOPEN_SECONDS = 20.0
-_CALLS = 256  # looked at for bursts
-SETTLING_SECONDS = 1.0  # of callbacks without a pause, before the device's habits count
+SETTLING_SECONDS = 1.25  # of callbacks without a pause, before the devices' habits are known: a Pace looks at 1 s
 PAUSE_SECONDS = 0.5  # a sound server takes its first buffers and then may wait so long, or four times as long
-STARTS = 3  # at most, until an input is in time
-SILENT_BLOCK, SILENT_BUFFER = 0.05, 0.1  # seconds, of the silence beside a stream
+INPUT_BLOCKS = 3  # PortAudio reads block by block up to here; from a longer buffer it reads a quarter at a time
+SILENT_BLOCK, SILENT_BUFFER = 0.05, 0.1  # seconds, of the silence beside an output
+LATENCY_CALLS = 64  # latest callbacks of which the latency is the median
+_CALLS = 256  # latest callbacks whose times are kept
+
+
+class _Calls:
+    """When the callbacks of a stream came; the audio thread calls `add`, another thread all else."""
+
+    def __init__(self) -> None:
+        self.count = self._seen = 0
+        self._steady_from = self._latest = 0.0  # perf_counter: the first callback after a pause, and the latest
+        self._still = 0.0  # seconds without a callback
+        self._values = np.zeros(_CALLS)
+
+    def add(self, value: float) -> None:
+        now = time.perf_counter()
+        if now - self._latest > PAUSE_SECONDS:
+            self._steady_from = now
+        self._latest = now
+        self._values[self.count % _CALLS] = value
+        self.count += 1
+
+    @property
+    def steady(self) -> float:
+        """Seconds of callbacks without a pause."""
+        return self._latest - self._steady_from
+
+    def latest(self, most: int = _CALLS) -> np.ndarray:
+        """What the latest callbacks had."""
+        count = self.count
+        return self._values[np.arange(max(0, count - most), count) % _CALLS]
+
+    def still(self, passed: float) -> float:
+        """Seconds without a callback, where `passed` went by since this was asked last."""
+        self._still = 0.0 if self.count != self._seen else self._still + passed
+        self._seen = self.count
+        return self._still
 
 
 class DeviceStream:
-    """An engine on its devices: `open`, `poll` now and then, and `reopen` where they have vanished."""
+    """An engine on its devices: `open`, `poll` now and then, and `reopen` where they have vanished.
+
+    Input and output are two streams, so neither waits for the other: an output that pauses costs no captured sample.
+    """
 
     def __init__(
         self,
@@ -40,18 +79,16 @@ class DeviceStream:
         inputs: int,
         buffer: float | None = None,
     ):
-        """`inputs` 0: nothing is captured. `buffer`: seconds that the devices may buffer (default: two blocks)."""
+        """`inputs` 0: nothing is captured. `buffer`: seconds that the devices may buffer (default: some blocks)."""
         self.engine = engine
         self._devices, self._inputs, self._buffer = (source, target), inputs, buffer
         self._sound = portaudio()
-        self._stream: Any = None
+        self._streams: list[Any] = []
         self._silence: Any = None
-        self._calls = self._seen = 0
-        self._looked_at = self._still = 0.0  # seconds without a callback
-        self._call_times = np.zeros(_CALLS)
-        self._shifts = np.zeros(_CALLS)  # our clock - the devices', which may be set while no stream runs
-        self._first_call = 0  # since the stream was opened
-        self._clock, self._lateness = CaptureClock(1, 1), Lateness()  # of the stream
+        self._captures, self._plays = _Calls(), _Calls()
+        self._looked_at = 0.0
+        self._clock = CaptureClock(1, 1)
+        self._told = False  # the input says when it captured
         self.lost = self._hangs = False
         self._reported = 0.0  # seconds of latency, in and out, as PortAudio says before it runs
 
@@ -59,56 +96,47 @@ class DeviceStream:
         """Open and start; EdgeError where the devices refuse."""
         engine, (source, target) = self.engine, self._devices
         self._clock = CaptureClock(engine.rate, engine.block, self._clock.side)
-        self._lateness = Lateness()
-        # two blocks: with more, PortAudio serves several blocks at a time, which the engine has to wait for
-        latency = self._buffer or 2 * engine.block / engine.rate
-        options: dict[str, Any] = {
-            "samplerate": engine.rate,
-            "blocksize": engine.block,
-            "dtype": "float32",
-            "latency": latency,
-        }
+        self._captures, self._plays, self._told = _Calls(), _Calls(), False
+        block = engine.block / engine.rate
+        options = {"samplerate": engine.rate, "blocksize": engine.block, "dtype": "float32"}
         try:
             if self._inputs:
-                self._stream = self._sound.Stream(
-                    device=(source, target),
-                    channels=(self._inputs, engine.outputs),
-                    callback=self._duplex,
-                    **options,
+                # a sound server keeps whatever is not read yet, in a buffer of its own
+                kept = self._sound.query_devices(source, "input")["name"] == THROUGH
+                buffer = INPUT_BLOCKS * block if kept or not self._buffer else self._buffer
+                stream = self._sound.InputStream(
+                    device=source, channels=self._inputs, callback=self._capture, latency=buffer, **options
                 )
-                self._reported = sum(self._stream.latency)
-            else:
-                self._stream = self._sound.OutputStream(
-                    device=target, channels=engine.outputs, callback=self._playback, **options
-                )
-                self._reported = self._stream.latency
-            self._stream.start()
+                self._streams.append(stream)
+            stream = self._sound.OutputStream(
+                device=target,
+                channels=engine.outputs,
+                callback=self._play,
+                latency=self._buffer or 2 * block,
+                **options,
+            )
+            self._streams.append(stream)
+            self._reported = sum(stream.latency for stream in self._streams)
+            for stream in self._streams:
+                stream.start()
         except (self._sound.PortAudioError, ValueError) as error:
             self.close()
             raise EdgeError(f"the sound device does not open: {one_line(error)}") from error
-        self._first_call = self._seen = self._calls
-        self._looked_at, self._still = time.monotonic(), 0.0
+        self._looked_at = time.monotonic()
         self.lost = False
         if sys.platform == "linux":
             self._keep_awake()
 
     def _keep_awake(self) -> None:
-        """Play silence beside the stream, also while that is opened again.
-
-        A server's sink without a player rests for up to two seconds at a time: the next stream would wait for it, and
-        what the microphone hears meanwhile be read late.
-        """
-        if self._active(self._silence):
-            return
-        self._end(self._silence)
-        rate = self.engine.rate
+        """Play silence beside the output: a server's sink that has nothing to play, as after each underrun, may rest
+        for two seconds."""
         with contextlib.suppress(self._sound.PortAudioError, ValueError):  # not every device opens twice
             self._silence = self._sound.OutputStream(
                 device=self._devices[1],
                 channels=self.engine.outputs,
                 callback=_silent,
-                samplerate=rate,
-                blocksize=round(SILENT_BLOCK * rate),
+                samplerate=self.engine.rate,
+                blocksize=round(SILENT_BLOCK * self.engine.rate),
                 latency=SILENT_BUFFER,
                 dtype="float32",
             )
@@ -121,8 +149,8 @@ class DeviceStream:
 
     @property
     def _shift(self) -> float:
-        calls = np.arange(max(self._first_call, self._calls - _CALLS), self._calls)
-        return float(self._shifts[calls % _CALLS].min())  # a callback may run late, but not early
+        """Our clock - the devices', which may be set while no stream runs."""
+        return float(self._captures.latest().min())  # a callback may run late, but not early
 
     @property
     def unsure_from(self) -> int | None:
@@ -137,99 +165,46 @@ class DeviceStream:
 
     @property
     def latency(self) -> float:
-        """Seconds that the devices' buffers add to the engine's round trip, by the times that they tell."""
-        blocks = self.engine.burst * self.engine.block / self.engine.rate
-        return max(0.0, self.round_trip - blocks) or self._reported
+        """Seconds that the devices add to the engine's round trip, by the times that they tell."""
+        return max(0.0, self.round_trip - self.engine.block / self.engine.rate) or self._reported
 
     @property
     def round_trip(self) -> float:
-        """Seconds from the microphone to the loudspeaker of what is played at once, by the times that devices tell."""
-        return self._lateness.round_trip
+        """Seconds from the microphone to the loudspeaker but for the engine's delay, by the times that devices tell.
 
-    @property
-    def backlog(self) -> float:
-        """Seconds of what was captured that wait to be read, where these are so many that only a new start helps."""
-        late = self._lateness.of_input
-        return late if late > BACKLOG_SECONDS + (self._buffer or 0) else 0.0
-
-    def ready(self) -> None:
-        """`settle`, and start again where the stream broke off at once or a server kept the microphone's past.
-
-        It is lost where it does not run even so.
+        0 where they tell none.
         """
-        self.settle()
-        for _ in range(STARTS - 1):
-            if self._plays and not self.backlog:
-                return
-            try:
-                self.renew()
-            except EdgeError:
-                break
-        if not self._plays:
-            self.drop()
+        plays = self._plays.latest(LATENCY_CALLS)
+        if not self._told or not len(plays) or not plays.all():
+            return 0.0
+        heard = self._clock.opened + self._shift
+        return max(0.0, float(np.median(plays)) - heard + (self.engine.lead - self.engine.delay) / self.engine.rate)
 
-    def renew(self, between: Callable[[], None] = lambda: None) -> None:
-        """Open the devices afresh, without what they kept; `between` is called while neither plays. EdgeError: `open`.
-
-        Unlike `reopen` it takes the devices for there.
-        """
-        stream, self._stream = self._stream, None
-        self._end(stream)
-        between()
-        self.open()
-        self.settle()
-
-    def settle(self, most: float = 5.0) -> None:
-        """Wait until callbacks came for a second without a pause, at most `most` seconds."""
+    def settle(self, most: float = 8.0) -> None:
+        """Wait until all callbacks came for a while without a pause, at most `most` seconds."""
         until = time.monotonic() + most
-        while time.monotonic() < until:
+        calls = [self._captures, self._plays] if self._inputs else [self._plays]
+        while time.monotonic() < until and any(each.steady < SETTLING_SECONDS for each in calls):
             time.sleep(0.05)
-            times = self._settled()
-            if len(times) > 1 and times[-1] - times[0] >= SETTLING_SECONDS:
-                return
-
-    def _settled(self) -> np.ndarray:
-        """Times of the latest callbacks, those since the last pause."""
-        calls = self._calls
-        times = self._call_times[np.arange(max(self._first_call, calls - _CALLS + 1), calls) % _CALLS]
-        pauses = np.flatnonzero(np.diff(times) > PAUSE_SECONDS)
-        return times[pauses[-1] + 1 :] if len(pauses) else times
-
-    def burst(self) -> int:
-        """Blocks that the device takes at a time, by the times of the callbacks that `settle` waited for.
-
-        PortAudio may serve several blocks from one larger buffer of the system, one right after the other.
-        """
-        times = self._settled()
-        if len(times) < 4:
-            return 1
-        ends = np.flatnonzero(np.diff(times) > 0.25 * self.engine.block / self.engine.rate)
-        sizes = np.diff(ends)  # whole bursts only
-        return int(np.ceil(np.percentile(sizes, 95))) if len(sizes) else len(times)
 
     def poll(self) -> bool:
-        """Whether audio runs; where it does not, the stream is closed and waits for `reopen`."""
+        """Whether audio runs; where it does not, the streams are closed and wait for `reopen`."""
         now = time.monotonic()
-        passed, self._looked_at = now - self._looked_at, now
-        self._still = 0.0 if self._calls != self._seen else self._still + min(passed, LOOK_SECONDS)
-        self._seen = self._calls
-        if not self.lost:
-            if self._active(self._stream) and self._still < STALLED_SECONDS:
-                return True
+        passed, self._looked_at = min(now - self._looked_at, LOOK_SECONDS), now
+        if self.lost:
+            return False
+        still = self._inputs > 0 and self._captures.still(passed) >= STALLED_SECONDS
+        if still or self._plays.still(passed) >= PAUSED_SECONDS or not all(map(self._active, self._streams)):
             self.drop()
-        return False
-
-    @property
-    def _plays(self) -> bool:
-        return self._active(self._stream) and self._calls > self._first_call
+        return not self.lost
 
     def _active(self, stream: Any) -> bool:
         with contextlib.suppress(self._sound.PortAudioError):
-            return stream is not None and bool(stream.active)
+            return bool(stream.active)
         return False
 
     def drop(self) -> None:
-        """Close the stream, which waits for `reopen`."""
+        """Close the streams, which wait for `reopen`."""
         self.close()
         self.lost = True
 
@@ -250,17 +225,18 @@ class DeviceStream:
         if not _in_time(attempt, REOPEN_SECONDS):
             self._abandon()
             raise EdgeError("the sound device has vanished and PortAudio hangs in it; start again")
-        if not self.lost and self._inputs:
-            self.ready()
-        if not self.lost:
+        if self.lost:
+            return False
+        self.settle()
+        if self.poll():
             self.engine.counts.reconnects += 1
         return not self.lost
 
     def close(self) -> None:
-        """Stop at once; never waits long, whatever the device does."""
-        for stream in (self._stream, self._silence):
+        """Stop at once; never waits long, whatever the devices do."""
+        streams, self._streams, self._silence = [*self._streams, self._silence], [], None
+        for stream in streams:
             self._end(stream)
-        self._stream = self._silence = None
 
     def _end(self, stream: Any) -> None:
         def stop() -> None:
@@ -276,28 +252,30 @@ class DeviceStream:
         self._hangs = True
         setattr(self._sound, "_initialized", 0)  # noqa: B010 - sounddevice counts here what it will terminate
 
-    def _duplex(self, captured, played, frames, when, status) -> None:
-        self._called(status)
-        heard, call = when.inputBufferAdcTime, (self._calls - 1) % _CALLS
-        self._shifts[call] = self._call_times[call] - when.currentTime
-        self._lateness.add(heard, when.currentTime, when.outputBufferDacTime)
-        # not every system tells when it captured
-        self._clock.take(heard if heard > 0 else when.currentTime, frames, self.engine.position, bool(status))
-        self.engine.callback(captured, played)
+    # The audio threads
 
-    def _playback(self, played, frames, when, status) -> None:
-        self._called(status)
-        self.engine.callback(None, played)
+    def _capture(self, block, frames, when, status) -> None:
+        heard, now = when.inputBufferAdcTime, when.currentTime
+        self._told = heard > 0
+        self._captures.add(time.perf_counter() - now)
+        self._clock.take(heard if self._told else now, frames, self.engine.heard, bool(status))
+        self._count(status)
+        self.engine.capture(block)
 
-    def _called(self, status) -> None:
-        self._call_times[self._calls % _CALLS] = time.perf_counter()
-        self._calls += 1
+    def _play(self, out, frames, when, status) -> None:
+        plays, before = when.outputBufferDacTime, self._plays.count * frames / self.engine.rate
+        # when the stream's first frame would have been played, had it run through
+        self._plays.add(time.perf_counter() + plays - when.currentTime - before if plays > 0 else 0.0)
+        self._count(status)
+        self.engine.play(out)
+
+    def _count(self, status) -> None:
         if status:
             self.engine.counts.xruns += 1
 
 
-def _silent(played, frames, when, status) -> None:
-    played.fill(0)
+def _silent(out, frames, when, status) -> None:
+    out.fill(0)
 
 
 def _in_time(work: Callable[[], None], seconds: float) -> bool:

@@ -1,8 +1,9 @@
-"""The live engine, without an audio device: a callback that moves samples, and a worker that runs the model.
+"""The live engine, without an audio device: two callbacks that move samples, and a worker that runs the model.
 
-Positions count frames of the captured audio at the device's rate. The frame captured at position p is played `delay`
-frames after it, enhanced or separated where the result is there by then, dry otherwise. Nothing ever shifts: a
-result that comes too late is not played at all.
+Positions count frames of the captured audio at the device's rate. The frame captured at position p is played `lead`
+frames after it by the counts of the two devices, enhanced or separated where the result is there by then, dry
+otherwise. Nothing shifts with the load: a result that comes too late is not played at all. Only where the devices
+themselves move apart, as one of them pauses or their clocks differ, playing jumps back to its place.
 """
 
 from __future__ import annotations
@@ -10,43 +11,25 @@ from __future__ import annotations
 import math
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from edge.runtime.fades import Fades
+from edge.runtime.livecounts import LiveCounts
+from edge.runtime.pace import Pace
 from edge.runtime.ring import Ring
 from edge.runtime.session import Session
 from edge.runtime.shaping import Attenuated, Shaping, shaped
 
-FADE_SECONDS = 0.005
 BEHIND_SECONDS = 2.0  # a worker that is further behind than this, beyond the delay, starts again at the present
 _TIMES = 8192  # of the latest runs, kept for percentiles
 
 
-@dataclass
-class LiveCounts:
-    """What happened so far; frames at the device's rate."""
-
-    frames: int = 0  # played
-    late_blocks: int = 0
-    late_hops: int = 0
-    late_frames: int = 0
-    skips: int = 0  # times that the worker gave up what it had missed
-    xruns: int = 0
-    lost_frames: int = 0  # that the device captured and lost; a recording has silence for them
-    reconnects: int = 0
-    busy_seconds: float = 0.0
-    worked_frames: int = 0
-
-    @property
-    def late_share(self) -> float:
-        return self.late_frames / self.frames if self.frames else 0.0
-
-
 class LiveEngine:
-    """Connects a session with an audio callback.
+    """Connects a session with two audio callbacks, `capture` and `play`, that may come from two threads.
 
-    rate, block: of the device. outputs: channels played. compute: frames by which a result may come later than its
+    rate, block: of the devices. outputs: channels played. compute: frames by which a result may come later than its
     input allows (0: within one block, which the delay always leaves). captures: False where the worker reads a file.
     Nothing but silence is played before `start`.
     """
@@ -69,35 +52,22 @@ class LiveEngine:
             self._limited = self._converted = Attenuated(self._converted, shaping.atten_limit)
         channels = self.channels = math.prod(session.shape_in)
         results = math.prod(session.shape_out)
-        sources = results // channels
         self.counts = LiveCounts()
         self.bypass = False
         model = -(-session.latency_samples * rate // session.sample_rate)
         self.conversion = max(0, self._converted.latency_samples - model)
-        self.burst = 1
-        self.delay = model + self.conversion + block + compute if captures else 0
+        self._least_delay = model + self.conversion + block + compute if captures else 0
         self._model_hop = session.hop * rate / session.sample_rate
-        self._captures = captures
-        self.capacity = 2 * (self.delay or model) + round((BEHIND_SECONDS + 2) * rate)
+        self.captures = captures
+        self.capacity = 2 * (self._least_delay or model) + round((BEHIND_SECONDS + 2) * rate)
         self.captured = Ring(self.capacity, channels)
         self.played = Ring(self.capacity, outputs)  # as it went to the device, by position
         self._wet = Ring(self.capacity, results)
         self._chunk = np.zeros((block, channels), np.float32)
         self._wet_block = np.zeros((block, results), np.float32)
         self._dry_block = np.zeros((block, channels), np.float32)
-        self._mixed = np.zeros((block, outputs), np.float32)  # the other side of a fade
-        self._weight, self._ramp = np.zeros((2, block, 1), np.float32)
-        self._fade = min(max(1, round(FADE_SECONDS * rate)), block)
-        self._steps = np.arange(block, dtype=np.float32)[:, None]
-        self._decay = np.zeros((block, 1), np.float32)
-        self._decay[: self._fade, 0] = np.linspace(1, 0, self._fade, endpoint=False)
-        self._rise = np.minimum(1, (self._steps + 1) / self._fade)
-        spread = np.eye(channels, outputs, dtype=np.float32) if channels > 1 else np.ones((1, outputs), np.float32)
-        if channels > 1 and outputs == 1:
-            spread = np.full((channels, 1), 1 / channels, np.float32)
-        self._spread = spread
-        self.set_gains(np.ones(sources, np.float32))
-        self._gains_now = self._gains
+        self.fades = Fades(rate, block, channels, results, outputs)
+        self.pace = Pace(rate, block)
         self._wake = threading.Lock()
         self._wake.acquire()
         self._times = np.zeros(_TIMES, np.float32)
@@ -105,38 +75,61 @@ class LiveEngine:
         self.restart()
 
     def restart(self) -> None:
-        """Start at position 0 (while neither callback nor worker runs); the counts go on."""
-        self.position = 0  # of the next block to be captured
+        """Start at position 0 (while neither callbacks nor worker run); the counts go on."""
+        self.delay = self.lead = self._least_delay
+        self.position = 0  # of the next frame to be played
         self.total: int | None = None  # frames in all, once a file has ended
-        self.started = False
-        for ring in (self.captured, self.played, self._wet):
-            ring.clear(-self.delay, 0)
-        self.played.clear(-self.delay, -self.delay)
+        self.started = self._playing = False
+        self._unheard: int | None = None  # frames captured before position 0
+        self._heard = self._noticed = self._sounded = 0  # frames captured, known to the worker, played, of before
+        for ring in (self.captured, self._wet):
+            ring.clear(-self.capacity, 0)
+        self.played.clear(0, 0)
+        self.pace.restart()
         self._begin(0)
-        self._wetness = 1.0
-        self._last, self._jump = np.zeros((2, 1, self.outputs), np.float32)
-        self._last_late_hop = -1
-        self._longer, self._jumped = 0, False
+        self.counts.restart()
+        self._shift, self._whole = 0, True
 
-    def start(self, burst: int = 1) -> None:
-        """Play from now on. `burst`: blocks that the device takes at a time, hence as good as one larger block."""
-        if self._captures:
-            self.delay += (burst - self.burst) * self.block
-            self.burst = burst
-            self.captured.clear(-self.delay, 0)
-            self._wet.clear(-self.delay, 0)
-            self.played.clear(-self.delay, -self.delay)
-        self._gains_now, self._wetness = self._gains, 0.0 if self.bypass else 1.0
+    def start(self) -> None:
+        """Play from now on, as soon after what is captured as the second before this has shown to be safe."""
+        if self.captures:
+            self.lead = self.pace.lead(self.delay)
+        self.fades.begin(0.0 if self.bypass else 1.0)
         self.started = True
 
     def lengthen(self) -> None:
-        """Play a block later from the next one on, as a larger burst would; what was just played comes once more."""
-        self._longer += 1
+        """Play a block later from the next one on; what was just played comes once more."""
+        self.delay += self.block
+        self.pace.shift(self.block)
+        self._shift = -self.block
+
+    def follow(self, late: bool = False) -> bool:
+        """Jump back to the usual distance where the devices have moved apart; whether they had.
+
+        late: results come late, so it matters, too, where they have come nearer.
+        """
+        shift = self.pace.far or (-self.pace.near if late else 0)
+        if shift == 0:
+            return False
+        self.counts.jumps += 1
+        self.pace.shift()
+        self._shift = shift
+        return True
+
+    @property
+    def spare(self) -> int:
+        """Frames by which `lengthen` has made the delay longer."""
+        return self.delay - self._least_delay
+
+    @property
+    def heard(self) -> int:
+        """Position of the next frame to be captured."""
+        return self.captured.end
 
     @property
     def round_trip(self) -> int:
-        """Frames from the microphone to the loudspeaker, the device's own buffers apart."""
-        return self.delay + self.burst * self.block
+        """Frames from the microphone to the loudspeaker, the devices' own buffers apart."""
+        return self.delay + self.block
 
     @property
     def rtf(self) -> float:
@@ -152,39 +145,60 @@ class LiveEngine:
 
     def set_gains(self, gains: np.ndarray) -> None:
         """Gain of each source, float32 (sources,); changes fade."""
-        # one matrix (sources * channels, outputs) mixes a frame
-        matrix = np.concatenate([np.float32(gain) * self._spread for gain in gains])
-        self._gains = np.ascontiguousarray(matrix, np.float32)
+        self.fades.set_gains(gains)
 
     def set_limit(self, limit: float | None) -> None:
         """The most that an enhancer takes away, in dB; None: all. Changes fade."""
         if self._limited is not None:
             self._limited.set_limit(limit)
 
-    # The audio thread
+    # The audio threads: neither callback allocates, waits or runs the model
 
-    def callback(self, captured: np.ndarray | None, played: np.ndarray) -> None:
-        """Take float32 (n, at least the model's channels, or 1), n <= block, and fill `played` (n, outputs).
-
-        `captured` is None where the worker reads a file. Neither allocates nor waits nor runs the model.
-        """
-        count = len(played)
+    def capture(self, block: np.ndarray) -> None:
+        """Take float32 (n, at least the model's channels, or 1), n <= the block."""
         if not self.started:
-            played.fill(0)
-            return
-        if captured is not None:
-            self.captured.write(captured[:, : self.channels])
-        if self._longer:
-            self._longer, self.burst, self.delay = self._longer - 1, self.burst + 1, self.delay + self.block
-            self._jumped = True
-        start = self.position - self.delay
-        self.position += count
-        count = self._play(start, played)
-        again = min(count, max(0, self.played.end - start))
-        self.played.write(played[again:count])
-        self.counts.frames += count
+            self._heard += len(block)
+        else:
+            self.captured.write(block[:, : self.channels])
+            if self._unheard is None:
+                self._unheard = self._heard
         if self._wake.locked():
             self._wake.release()
+
+    def play(self, out: np.ndarray) -> None:
+        """Fill float32 (n, outputs), n <= the block."""
+        count = len(out)
+        if not self._playing and not self._begin_to_play():
+            out.fill(0)
+            self._sounded += count
+            self.pace.add(self._heard - self._sounded, self._noticed - self._sounded)
+            return
+        if self._shift:
+            shift, self._shift = self._shift, 0
+            self.position, self.lead = self.position + shift, self.lead - shift
+            self.fades.jumped = True
+            if self.position > self.played.end:
+                self.played.skip(self.position)
+        start = self.position
+        count = self._play(start, out)
+        again = min(count, max(0, self.played.end - start))
+        self.played.write(out[again:count])
+        self.position += len(out)
+        self.counts.frames += len(out)
+        if self.captures:
+            self.pace.add(self.captured.end - self.position, self._taken - self.position)
+        elif self._wake.locked():
+            self._wake.release()
+
+    def _begin_to_play(self) -> bool:
+        """Whether there is something to play, from `position` on."""
+        if self.captures and self._unheard is not None:
+            self.position = self._sounded - self._unheard - self.lead
+            self.played.clear(self.position, self.position)
+            self._playing = True
+        elif not self.captures:
+            self._playing = self.started
+        return self._playing
 
     def _play(self, start: int, out: np.ndarray) -> int:
         """Mix the frames from position `start` on into `out`; returns how many there were before the end."""
@@ -192,76 +206,32 @@ class LiveEngine:
         out[count:] = 0
         if count == 0:
             return 0
-        out, wet, dry = out[:count], self._wet_block[:count], self._dry_block[:count]
+        wet, dry = self._wet_block[:count], self._dry_block[:count]
         have = self._wet.read(start, wet)
-        gains, target = self._gains, 0.0 if self.bypass else 1.0
-        steady = have == count and gains is self._gains_now and not self._jumped
-        if steady and self._wetness == target == 1.0:
-            np.matmul(wet, gains, out=out)
-        elif steady and self._wetness == target == 0.0:
-            self.captured.read(start, dry)
-            np.matmul(dry, self._spread, out=out)
-        else:
-            wet[have:] = 0
-            self.captured.read(start, dry)
-            self._transition(out, wet, dry, have, gains, target)
-        self._last[0] = out[-1]
+        whole = self.captured.read(start, dry) == count
+        if not whole:  # not captured yet, or long gone
+            dry.fill(0)
+            have = 0
+        if whole != self._whole:
+            self._whole, self.fades.jumped = whole, True
+        self.fades.mix(out[:count], wet, dry, have, 0.0 if self.bypass else 1.0)
         if have < count:
-            self._count_late(start + have, start + count)
+            self.counts.late(start + have, start + count, self._model_hop)
         return count
-
-    def _transition(
-        self, out: np.ndarray, wet: np.ndarray, dry: np.ndarray, have: int, gains: np.ndarray, target: float
-    ) -> None:
-        """Fade between dry and wet, and between gains; `wet` ends after `have` frames."""
-        count = len(out)
-        other, weight, ramp = self._mixed[:count], self._weight[:count], self._ramp[:count]
-        np.matmul(wet, gains, out=out)
-        if gains is not self._gains_now:
-            np.matmul(wet, self._gains_now, out=other)
-            _blend(out, other, self._rise[:count])
-            self._gains_now = gains
-        direction = float(np.sign(target - self._wetness))
-        np.add(self._steps[:count], 1, out=weight)
-        weight *= direction / self._fade
-        weight += self._wetness
-        np.clip(weight, 0, 1, out=weight)
-        if have < count:
-            np.subtract(have, self._steps[:count], out=ramp)
-            ramp /= self._fade
-            np.clip(ramp, 0, 1, out=ramp)
-            np.minimum(weight, ramp, out=weight)
-        np.matmul(dry, self._spread, out=other)
-        _blend(out, other, weight)
-        # the result ended with the block before, or the position went back
-        if self._jumped or abs(weight[0, 0] - self._wetness) > 1.5 / self._fade:
-            self._jumped = False
-            np.subtract(self._last, out[:1], out=self._jump)
-            np.multiply(self._decay[:count], self._jump, out=other)
-            out += other
-        self._wetness = float(weight[-1, 0])
-
-    def _count_late(self, start: int, end: int) -> None:
-        counts = self.counts
-        counts.late_blocks += 1
-        counts.late_frames += end - start
-        first = max(int(start / self._model_hop), self._last_late_hop + 1)
-        last = int((end - 1) / self._model_hop)
-        counts.late_hops += max(0, last - first + 1)
-        self._last_late_hop = max(last, self._last_late_hop)
 
     # The worker
 
     def wait(self, seconds: float) -> None:
-        """Until the callback came, at most so long."""
+        """Until a callback came, at most so long."""
         self._wake.acquire(timeout=seconds)
 
     def work(self) -> bool:
         """Take at most one block of captured audio through the model; False where there is none."""
+        self._noticed = self._heard
         waiting = self.captured.end - self._taken
         if waiting <= 0:
             return False
-        if self._captures and waiting > self.delay + BEHIND_SECONDS * self.rate:
+        if self.captures and waiting > self.delay + BEHIND_SECONDS * self.rate:
             self.counts.skips += 1
             self._begin(self.captured.end)
             return True
@@ -305,10 +275,3 @@ class LiveEngine:
 def _frames(result: np.ndarray) -> np.ndarray:
     """(..., n) to (n, sources * channels)."""
     return result.reshape(math.prod(result.shape[:-1]), result.shape[-1]).T
-
-
-def _blend(out: np.ndarray, other: np.ndarray, weight: np.ndarray) -> None:
-    """In place: `weight` of `out`, the rest of `other`."""
-    out -= other
-    out *= weight
-    out += other

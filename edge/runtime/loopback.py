@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.errors import EdgeError
-from edge.runtime.live import LiveCounts
+from edge.runtime.livecounts import LiveCounts
+from edge.runtime.pace import Pace
 
 CLICKS, APART, LENGTH = 8, 0.4, 0.02  # clicks, and seconds between them and of each
 LISTEN = 4.0  # seconds after the last one: a sound server may keep two
@@ -17,7 +18,7 @@ _LEVEL, _SILENT = 0.25, 1e-4
 
 @dataclass(frozen=True)
 class Loop:
-    """Frames from what is played to what is captured: the median of the clicks found, the least and the most."""
+    """Frames that devices add to an engine's delay: the median of the clicks found, the least and the most."""
 
     frames: int
     least: int
@@ -27,8 +28,6 @@ class Loop:
 
 class ClickPlayer:
     """Takes the place of a LiveEngine on a device: plays clicks and keeps what comes in."""
-
-    burst = 1
 
     def __init__(self, rate: int, block: int, outputs: int = 1, seed: int = 0):
         """rate in Hz, block in frames. Each click is a noise of its own, so late ones are not taken for others."""
@@ -42,23 +41,41 @@ class ClickPlayer:
         for start, click in zip(self._starts, self._clicks, strict=True):
             self._played[start : start + length] = click
         self._captured = np.zeros_like(self._played)
-        self.position, self.started = 0, False
+        self.pace = Pace(rate, block)
+        self.delay = self.lead = self.heard = 0  # frames; `heard`: of what is kept
+        self._sounded = 0
+        self._heard_before = self._sounded_before = 0  # while nothing was played yet
+        self.started = False
+
+    def start(self, delay: int) -> None:
+        """Play the clicks; an engine of this delay would begin now."""
+        self.delay, self.lead = delay, self.pace.lead(delay)
+        self.started = True
 
     @property
     def ended(self) -> bool:
-        return self.position + self.block > len(self._played)
+        return self._sounded + self.block > len(self._played)
 
-    def callback(self, captured: np.ndarray | None, played: np.ndarray) -> None:
-        """As LiveEngine's: float32 (n, channels) in, (n, outputs) out."""
-        count = len(played)
-        played.fill(0)
-        if not self.started or self.ended:
+    def capture(self, block: np.ndarray) -> None:
+        """As LiveEngine's: float32 (n, channels)."""
+        if not self.started:
+            self._heard_before += len(block)
             return
-        span = slice(self.position, self.position + count)
-        played[:] = self._played[span, None]
-        if captured is not None:
-            self._captured[span] = captured[:, 0]
-        self.position += count
+        kept = self._captured[self.heard : self.heard + len(block)]
+        kept[:] = block[: len(kept), 0]
+        self.heard += len(block)
+
+    def play(self, out: np.ndarray) -> None:
+        """As LiveEngine's: fills float32 (n, outputs)."""
+        count = len(out)
+        out.fill(0)
+        if not self.heard:
+            self._sounded_before += count
+            distance = self._heard_before - self._sounded_before
+            self.pace.add(distance, distance)
+        elif not self.ended:
+            out[:] = self._played[self._sounded : self._sounded + count, None]
+            self._sounded += count
 
     def result(self) -> Loop:
         """Raises EdgeError where less than half of the clicks came back."""
@@ -74,7 +91,8 @@ class ClickPlayer:
                 f"{len(delays)} of {CLICKS} clicks came back from the output to the input ({why}): connect them by a "
                 "cable or a null sink (--output SINK --input its monitor), and turn echo cancelling off"
             )
-        return Loop(int(np.median(delays)), min(delays), max(delays), len(delays))
+        more = self._heard_before - self._sounded_before + self.lead - self.delay
+        return Loop(int(np.median(delays)) + more, min(delays) + more, max(delays) + more, len(delays))
 
 
 def _delay(heard: np.ndarray, click: np.ndarray) -> int | None:

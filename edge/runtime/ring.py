@@ -39,6 +39,16 @@ class Ring:
             self._buffer[: count - first] = block[first:]
         self.span = (start, end + count)
 
+    def skip(self, end: int) -> None:
+        """Go on at position `end`, with zeros for the frames before it (writer only)."""
+        start, now = self.span
+        count = min(end - now, self.frames)
+        at = (end - count) % self.frames
+        first = min(count, self.frames - at)
+        self._buffer[at : at + first] = 0
+        self._buffer[: count - first] = 0
+        self.span = (start, end)
+
     def read(self, position: int, out: np.ndarray, spare: int = 0) -> int:
         """Copy what is there of the frames from `position` on into `out` (n, channels); returns how many.
 
