@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,10 +13,13 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import GAINS
+from scipy.ndimage import gaussian_filter1d
+from scipy.signal import argrelmax, lfilter, welch
 
 from edge import samples
-from edge.benchmarks.quality import sets, systems
-from edge.benchmarks.quality.enhancer import rows
+from edge.benchmarks.peers.client import Launch
+from edge.benchmarks.quality import run, sets, systems
+from edge.benchmarks.quality.judging import Part, rows, run_systems
 from edge.benchmarks.quality.report import markdown, text
 from edge.benchmarks.quality.systems import Scores, System
 from edge.cli import eval as command
@@ -42,7 +47,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_larger_set_begins_with_the_smaller_and_has_the_snr_it_says(folders, tmp_path):
-    corpus = sets.from_folders(folders / "clean", folders / "noise")
+    corpus = sets.from_folders([folders / "clean"], folders / "noise")
     assert len(corpus.voices) == 2  # the short one is left out
     few, many = (list(sets.clips(corpus, ["noise"], n, 3, tmp_path)) for n in (2, 6))
     assert [c.key for c in few] == [c.key for c in many[:2]]
@@ -56,7 +61,7 @@ def test_a_larger_set_begins_with_the_smaller_and_has_the_snr_it_says(folders, t
 
 
 def test_band_limited_clips_have_no_upper_band_and_silence_is_silent(folders, tmp_path):
-    corpus = sets.from_folders(folders / "clean", folders / "noise")
+    corpus = sets.from_folders([folders / "clean"], folders / "noise")
     band, silence, alone = sets.clips(corpus, ["band-limited", "silence", "noise alone"], 1, 3, tmp_path)
     power = np.abs(np.fft.rfft(band.noisy)) ** 2
     upper = np.fft.rfftfreq(len(band.noisy), 1 / 16000) > 4200
@@ -67,7 +72,7 @@ def test_band_limited_clips_have_no_upper_band_and_silence_is_silent(folders, tm
 
 
 def test_levels_are_those_of_the_loudest_sample_and_clean_voices_have_no_noise(folders, tmp_path):
-    corpus = sets.from_folders(folders / "clean", folders / "noise")
+    corpus = sets.from_folders([folders / "clean"], folders / "noise")
     for number, clip in enumerate(sets.clips(corpus, ["levels"], 6, 3, tmp_path)):
         assert clip.group == f"{sets.LEVELS_DBFS[number]} dBFS"
         assert 20 * np.log10(max(np.abs(clip.noisy).max(), np.abs(clip.clean).max())) == pytest.approx(
@@ -77,6 +82,57 @@ def test_levels_are_those_of_the_loudest_sample_and_clean_voices_have_no_noise(f
         assert 10 * np.log10(np.mean(clip.clean**2) / np.mean(noise**2)) == pytest.approx(10, abs=0.1)
     [clean] = sets.clips(corpus, ["clean"], 1, 3, tmp_path)
     assert np.array_equal(clean.noisy, clean.clean)
+
+
+def test_a_whisper_keeps_the_formants_and_loses_the_pitch():
+    pulses = np.zeros(32000)
+    pulses[::160] = 1  # 100 Hz
+    vowel = pulses
+    for formant in (700, 1200, 2600):
+        radius, angle = np.exp(-np.pi * 90 / 16000), 2 * np.pi * formant / 16000
+        vowel = lfilter([1], [1, -2 * radius * np.cos(angle), radius**2], vowel)
+    whisper = sets.whispered(vowel, np.random.default_rng(0))
+    assert len(whisper) == len(vowel)
+    assert 10 * np.log10(np.mean(whisper**2) / np.mean(vowel**2)) == pytest.approx(-20, abs=0.1)
+
+    def at_pitch(sound):
+        return np.sum(sound[160:] * sound[:-160]) / np.sum(sound**2)
+
+    assert at_pitch(vowel) > 0.9 and abs(at_pitch(whisper)) < 0.1
+    frequencies, power = welch(whisper, 16000, nperseg=512)
+    peaks = frequencies[argrelmax(gaussian_filter1d(np.log(power), 1.5))[0]]
+    for formant in (700, 1200, 2600):
+        assert np.abs(peaks - formant).min() < 80
+    assert not sets.whispered(np.zeros(8000), np.random.default_rng(0)).any()  # nor does silence become NaN
+
+
+def test_long_streams_end_with_the_same_minute(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(sets, "HISTORY", (0, 1, 2))
+    corpus = sets.from_folders([folders / "clean"], folders / "noise")
+    made = list(sets.clips(corpus, ["long"], 4, 3, tmp_path))
+    assert [c.group for c in made] == ["0 min before", "1 min before", "2 min before", "0 min before"]
+    minute = 60 * 16000
+    for clip, minutes in zip(made[:3], (0, 1, 2), strict=True):
+        assert len(clip.noisy) == len(clip.clean) == (minutes + 1) * minute and clip.skip == minutes * minute
+        assert np.array_equal(clip.noisy[clip.skip :], made[0].noisy) and np.abs(clip.noisy).max() <= 1
+        assert np.array_equal(clip.clean[clip.skip :], made[0].clean)
+    assert np.array_equal(made[1].noisy, made[2].noisy[minute:])
+    assert not np.array_equal(made[3].noisy, made[0].noisy)  # another minute
+
+
+def test_several_folders_of_voices_are_kinds(folders, tmp_path):
+    for kind, name in (("singing", "a_1.wav"), ("shouting", "b_1.flac"), ("shouting", "short.wav")):
+        (tmp_path / kind / "speaker").mkdir(parents=True, exist_ok=True)
+        shutil.copy(folders / "clean" / name, tmp_path / kind / "speaker" / name)
+    corpus = sets.from_folders([tmp_path / "shouting", tmp_path / "singing"], folders / "noise")
+    made = list(sets.clips(corpus, ["noise", "clean"], 3, 3, tmp_path))
+    assert [c.group for c in made] == ["shouting", "singing", "shouting"] * 2  # the short one is left out
+    assert not any(c.dnsmos for c in made)
+    ratios = [10 * np.log10(np.mean(c.clean**2) / np.mean((c.noisy - c.clean) ** 2)) for c in made[:3]]
+    assert ratios == pytest.approx(sets.SNRS_DB[:3], abs=0.1)
+    one = sets.from_folders([tmp_path / "singing"], folders / "noise")
+    [clip] = sets.clips(one, ["noise"], 1, 3, tmp_path)
+    assert clip.group == "-5 dB" and clip.dnsmos  # folders of speakers are no kinds
 
 
 def test_pairs_must_match(folders, tmp_path):
@@ -90,7 +146,7 @@ def test_pairs_must_match(folders, tmp_path):
         list(sets.pairs(tmp_path, folders / "clean"))
     with pytest.raises(InputError, match="no audio files in"):
         (tmp_path / "empty").mkdir()
-        sets.from_folders(folders / "clean", tmp_path / "empty")
+        sets.from_folders([folders / "clean"], tmp_path / "empty")
 
 
 def test_rooms_reverberate_as_wanted_around_their_direct_path(tmp_path, monkeypatch):
@@ -125,6 +181,38 @@ def test_differences_are_paired_and_failed_systems_left_out():
     whole = made[1]
     assert whole["metrics"]["pesq"]["files"] == 5  # the clip without a score counts for nobody
     assert whole["ours_minus"]["pesq"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "files": 5}
+
+
+@dataclass(frozen=True)
+class Duet:
+    """A recording of two parts, of which a system may give the last alone."""
+
+    given: tuple[str, ...]
+    rate = 16000
+    parts = tuple(Part(name, "", f"duet-{name}", f"duet-{name}") for name in ("first", "second"))
+
+    def estimates(self, system, process):
+        return dict.fromkeys(self.given, np.full(4, 0.5, np.float32))
+
+    def scoring(self, part, estimate):
+        return dict, {"level": float(estimate[0])}
+
+
+def test_every_part_is_scored_once_and_a_system_that_fails_is_named(tmp_path):
+    failing = System("x", "x", "1", Launch("x", tmp_path / "no-python", "enhancers.py:Gtcrn"))
+    path, labels = tmp_path / "scores.jsonl", []
+    test = Duet(("second",))
+    [line] = run_systems([failing, System("a", "A", "1")], [test], Scores(path), 1, tmp_path, [test], labels.append)
+    assert "no-python cannot be started" in line and labels == ["A"]
+    assert Scores(path).get(System("a", "A", "1"), "duet-second") == {"level": 0.5}
+    assert Scores(path).get(System("a", "A", "1"), "duet-first") is None  # not given
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["duet-second.flac"]
+    before = path.read_text()
+    run_systems([System("a", "A", "1")], [Duet(("first", "second"))], Scores(path), 1, tmp_path, [test])
+    assert path.read_text() == before
+    (tmp_path / "a" / "duet-second.flac").unlink()  # the page lacks it: made again
+    run_systems([System("a", "A", "1")], [test], Scores(path), 1, tmp_path, [test])
+    assert (tmp_path / "a" / "duet-second.flac").exists()
 
 
 def test_scores_are_read_again_even_after_a_cut(tmp_path):
@@ -191,6 +279,20 @@ def test_own_folders_end_to_end(folders, enhancer_path, tmp_path, capsys):
     assert text(content).count("SI-SDR dB") >= 2
 
 
+def test_the_past_of_a_stream_is_not_scored(folders, enhancer_path, monkeypatch, capsys):
+    for package in ("pesq", "pystoi", "speechmos", "librosa"):
+        pytest.importorskip(package)
+    monkeypatch.setattr(sets, "HISTORY", (0, 1))
+    arguments = ["enhancer", "--bundle", str(enhancer_path), "--clean", str(folders / "clean"), "--peers", "none"]
+    arguments += ["--noise", str(folders / "noise"), "--conditions", "long", "--files", "2", "--json"]
+    assert command.main(arguments) == 0
+    found = {(r["group"], r["system"]): r["metrics"] for r in json.loads(capsys.readouterr().out)["rows"]}
+    for system in ("ours", "input"):  # the tiny bundle has no memory that lasts: the same minute, the same figures
+        assert found["1 min before", system] == found["0 min before", system]
+    assert found["", "ours"]["kept"]["mean"] == pytest.approx(-6, abs=0.5)  # it halves, the noise fills a little in
+    assert set(found["", "ours"]) == {"pesq", "estoi", "si_sdr", "kept"}
+
+
 def test_songs_end_to_end(separator_path, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     rng = np.random.default_rng(0)
@@ -223,6 +325,7 @@ def test_songs_end_to_end(separator_path, tmp_path, capsys):
         (["enhancer", "--noise", "x"], "--noise and --noisy need --clean DIR"),
         (["enhancer", "--clean", "x"], "--clean needs either --noise DIR or --noisy DIR"),
         (["enhancer", "--clean", "x", "--noise", "y", "--noisy", "z"], "--clean needs either"),
+        (["enhancer", "--clean", "x", "y", "--noisy", "z"], "--noisy goes with one folder of --clean"),
         (["htdemucs-mini", "--conditions", "noise"], "are for the enhancer"),
         (["enhancer", "--peers", "spleeter"], "unknown peer 'spleeter'"),
         (["enhancer", "--peers", "none", "--conditions", "rain"], "unknown condition 'rain'"),
@@ -239,6 +342,15 @@ def test_bad_use_is_told_in_one_line(arguments, message, tmp_path, monkeypatch, 
     assert command.main(arguments) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_an_hour_is_run_only_where_it_is_asked_for(folders, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(sets, "clips", lambda corpus, conditions, *rest: asked.append(list(conditions)) or [])
+    given = {"model": "enhancer", "clean": [folders / "clean"], "noise": folders / "noise"}
+    run._clips(run.Options(**given))
+    run._clips(run.Options(**given, conditions="long, noise"))
+    assert asked == [[c for c in sets.CONDITIONS if c != "long"], ["long", "noise"]]
 
 
 def test_a_bundle_of_another_task_is_refused(separator_path, capsys):

@@ -82,11 +82,29 @@ def test_speech_scores_rank_clean_above_noisy():
     noisy, clean = (x[:48000] for x in samples.speech())
     half = clean + 0.5 * (noisy - clean)
     worse, better = metrics.speech_scores(clean, noisy), metrics.speech_scores(clean, half)
-    assert set(worse) == set(metrics.SPEECH_METRICS)
-    for metric in metrics.SPEECH_METRICS:
+    assert set(worse) == {"pesq", "estoi", "si_sdr", "kept", "dnsmos"}
+    for metric in set(worse) - {"kept"}:
         assert better[metric] > worse[metric], metric
+    assert set(metrics.speech_scores(clean, half, with_dnsmos=False)) == set(worse) - {"dnsmos"}
     assert better["si_sdr"] == pytest.approx(worse["si_sdr"] + 20 * np.log10(2), abs=0.5)
     assert metrics.dnsmos(3 * clean / np.abs(clean).max()) > 1  # beyond full scale is scaled, not refused
+
+
+@given(gain_db=st.floats(-50, 0), seed=st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_what_is_kept_of_a_voice_is_the_gain_whatever_is_added(gain_db, seed):
+    clean = samples.speech()[1][:32000]
+    taken = 10 ** (gain_db / 20) * clean
+    assert metrics.kept_db(clean, taken) == pytest.approx(gain_db, abs=0.01)
+    assert metrics.kept_db(clean, -taken) == pytest.approx(gain_db, abs=0.01)  # phases do not matter
+    noise = np.random.default_rng(seed).normal(0, 0.3 * np.sqrt(np.mean(clean**2)), len(clean))
+    assert -0.5 < metrics.kept_db(clean, clean + noise) <= 0
+
+
+def test_half_a_voice_is_minus_3_db_and_silence_the_floor():
+    tone = np.sin(np.arange(64000) * 0.3)
+    assert metrics.kept_db(tone, tone * (np.arange(64000) < 32000)) == pytest.approx(-3.01, abs=0.1)
+    assert metrics.kept_db(tone, np.zeros(64000)) == -60
 
 
 def test_the_interval_is_the_bootstrap_s():

@@ -17,7 +17,7 @@ import numpy as np
 from edge.benchmarks.compression.sweep import weights_digest
 from edge.benchmarks.peers.ours import through
 from edge.benchmarks.quality.metrics import estoi, pesq_wb
-from edge.benchmarks.quality.separator import SILENT, held_out_songs, load_song
+from edge.benchmarks.quality.separator import SILENT, Song, held_out_songs
 from edge.benchmarks.quality.sets import clips, held_out
 from edge.benchmarks.quality.systems import Scores, System
 from edge.bundle import Bundle
@@ -65,9 +65,7 @@ def open_test_set(model: Model, data: Path, count: int, seed: int = 7) -> TestSe
         if tuple(model.network.config.sources) != STEMS:
             raise InputError(f"{model.name} has other sources than the songs of {data} ({', '.join(STEMS)})")
         songs = held_out_songs(data / "music", count)
-        examples = [
-            Example(f"{name}-{audio.shape[-1]}", functools.partial(_song, name, audio)) for name, audio in songs
-        ]
+        examples = [Example(f"{song.name}-{song.stored.shape[-1]}", functools.partial(_song, song)) for song in songs]
         return TestSet("separate", ("sdr",), f"{len(songs)} songs of the test split", examples)
     made = list(clips(held_out(data / "speech"), ["noise"], count, seed, data))
     metrics = ["si_sdr"]
@@ -76,9 +74,8 @@ def open_test_set(model: Model, data: Path, count: int, seed: int = 7) -> TestSe
     return TestSet("enhance", tuple(metrics), f"{len(made)} clips of the test split at -5 to 20 dB SNR", examples)
 
 
-def _song(name: str, audio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    song = load_song(name, audio)
-    return song.mix, song.stems
+def _song(song: Song) -> tuple[np.ndarray, np.ndarray]:
+    return song.mix, np.stack([song.source(name) for name in STEMS])
 
 
 def _pair(noisy: np.ndarray, clean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

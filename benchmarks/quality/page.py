@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,24 +38,15 @@ class Take:
     caption: str = ""
 
 
-@dataclass(frozen=True)
-class Scene:
-    """The same clip through every system."""
-
-    title: str
-    takes: Sequence[Take]
-
-
-def write_page(folder: Path, title: str, content: dict[str, Any], scenes: Sequence[Scene]) -> Path:
+def write_page(folder: Path, title: str, content: dict[str, Any], scenes: Mapping[str, Sequence[Take]]) -> Path:
     """Write `folder/index.html` and a picture beside each audio file that the scenes name; returns the page's path.
 
-    Raises InputError where matplotlib is missing.
+    scenes: by title the same recording through every system. Raises InputError where matplotlib is missing.
     """
-    for scene in scenes:
-        for take in scene.takes:
-            picture = _picture_file(folder / take.file)
-            if not picture.exists() or picture.stat().st_mtime < (folder / take.file).stat().st_mtime:
-                spectrogram(folder / take.file, picture)
+    for take in itertools.chain(*scenes.values()):
+        picture = (folder / take.file).with_suffix(".png")
+        if not picture.exists() or picture.stat().st_mtime < (folder / take.file).stat().st_mtime:
+            spectrogram(folder / take.file, picture)
     ours = {s["title"] for s in content["systems"] if s["name"] == "ours"}
     body = []
     for name, rows in tables(content):
@@ -62,8 +54,8 @@ def write_page(folder: Path, title: str, content: dict[str, Any], scenes: Sequen
     body.append('<ul class="soft">' + "".join(f"<li>{html.escape(note)}</li>" for note in notes(content)) + "</ul>")
     if scenes:
         body += ["<h1>Listen</h1>", soft(f"Spectrograms share one scale of {RANGE_DB} dB.")]
-    for scene in scenes:
-        body.append(f"<h2>{html.escape(scene.title)}</h2><div class=clips>{''.join(map(_figure, scene.takes))}</div>")
+    for scene, takes in scenes.items():
+        body.append(f"<h2>{html.escape(scene)}</h2><div class=clips>{''.join(map(_figure, takes))}</div>")
     page = folder / "index.html"
     write_html(title, body, page, STYLE)
     return page
@@ -97,12 +89,8 @@ def spectrogram(source: Path, target: Path) -> None:
         figure.savefig(temporary, format="png")
 
 
-def _picture_file(audio: Path) -> Path:
-    return audio.with_suffix(".png")
-
-
 def _figure(take: Take) -> str:
-    file, picture = html.escape(take.file), html.escape(_picture_file(Path(take.file)).as_posix())
+    file, picture = html.escape(take.file), html.escape(Path(take.file).with_suffix(".png").as_posix())
     caption = f"<figcaption>{html.escape(take.title)} <span>{html.escape(take.caption)}</span></figcaption>"
     image = f'<img src="{picture}" loading=lazy alt="spectrogram, {html.escape(take.title)}">'
     return f'<figure>{caption}{image}<audio controls preload=none src="{file}"></audio></figure>'

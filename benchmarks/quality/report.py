@@ -18,6 +18,8 @@ DESCRIPTIONS = {
     "noise alone": "level left of noise at -45 dBFS without speech, less is better",
     "clean": "voices without noise: what a system does to them",
     "levels": "noise at 10 dB SNR, the loudest sample at -10 to -60 dBFS",
+    "whisper": "voices without their pitch, 20 dB softer, no noise",
+    "long": "a minute in noise at 0 to 20 dB SNR, the same behind streams of other lengths",
     "pairs": "the given pairs",
     "accompaniment": "drums, bass and other together",
 }
@@ -38,11 +40,11 @@ def tables(content: dict[str, Any]) -> list[tuple[str, list[list[str]]]]:
         described = f": {DESCRIPTIONS[condition]}" if condition in DESCRIPTIONS else ""
         out.append((f"{condition}{described} ({files} files)", body))
         groups = list(dict.fromkeys(row["group"] for row in own if row["group"]))
-        for metric in metrics[:3] if groups else []:
+        for metric in (m for m in metrics if groups and m != "dnsmos"):
             body = [["system", *groups]]
             for name in dict.fromkeys(row["system"] for row in own):
                 cells = {row["group"]: row["metrics"].get(metric) for row in own if row["system"] == name}
-                body.append([titles[name], *(_mean(cells.get(group), metric) for group in groups)])
+                body.append([titles[name], *(_cell(cells.get(group), metric, False) for group in groups)])
             out.append((f"{condition}, {UNITS[metric]}", body))
     if content.get("guitar"):
         header = ["song", "mixture SI-SDR dB", "other SI-SDR dB", "share of the guitar in other", "sum of stems SDR dB"]
@@ -75,12 +77,8 @@ def notes(content: dict[str, Any]) -> list[str]:
     return [*out, *([f"Versions: {'; '.join(versions)}."] if versions else []), *content["missing"], *content["failed"]]
 
 
-def _cell(value: dict[str, float] | None, metric: str) -> str:
+def _cell(value: dict[str, float] | None, metric: str, interval: bool = True) -> str:
     if value is None:
         return ""
     digits = DECIMALS.get(metric, 1)
-    return f"{value['mean']:.{digits}f} [{value['low']:.{digits}f}, {value['high']:.{digits}f}]"
-
-
-def _mean(value: dict[str, float] | None, metric: str) -> str:
-    return "" if value is None else f"{value['mean']:.{DECIMALS.get(metric, 1)}f}"
+    return f"{value['mean']:.{digits}f}" + f" [{value['low']:.{digits}f}, {value['high']:.{digits}f}]" * interval

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import soundfile
 import soxr
 
-from edge.benchmarks.peers.client import start
-from edge.benchmarks.quality.enhancer import write_audio
+from edge.benchmarks.peers.client import Process, start
+from edge.benchmarks.quality.judging import Part
 from edge.benchmarks.quality.metrics import stem_scores
-from edge.benchmarks.quality.systems import Scores, System
-from edge.errors import EdgeError, InputError
+from edge.benchmarks.quality.systems import System
+from edge.errors import InputError
 from edge.metrics import sdr, si_sdr
 from edge.training.shards import SCALE, open_shard, read_manifest
 from edge.training.songs import RATE, STEMS
@@ -27,113 +28,57 @@ SOURCES = (*STEMS, "accompaniment")  # the last: everything but the vocals, whic
 SILENT = 1e-7  # mean power below which a stem has no SDR
 GUITAR_SECONDS = 30
 
-Progress = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class Song:
-    """A held-out song: stems float32 (4, 2, n) in the order of STEMS; the mixture is their sum."""
+    """A held-out song: int16 (4, 2, n) in the order of STEMS; the mixture is their sum."""
 
     name: str
-    stems: np.ndarray
+    stored: np.ndarray
+    rate: ClassVar[int] = RATE
 
     @property
     def mix(self) -> np.ndarray:
-        return self.stems.sum(axis=0)
+        """float32 (2, n)."""
+        return self._sum(slice(None))
 
-    def reference(self, source: str) -> np.ndarray:
-        return self.stems[:3].sum(axis=0) if source == "accompaniment" else self.stems[STEMS.index(source)]
+    def source(self, name: str) -> np.ndarray:
+        """float32 (2, n), of one of SOURCES."""
+        return self._sum(slice(3)) if name == SOURCES[-1] else self._sum([STEMS.index(name)])
+
+    def _sum(self, chosen: slice | list[int]) -> np.ndarray:
+        return self.stored[chosen].sum(axis=0, dtype=np.float32) / np.float32(SCALE)
+
+    @functools.cached_property
+    def parts(self) -> list[Part]:
+        """The sources that can be scored: a silent one has no SDR."""
+        digest = f"{zlib.crc32(np.ascontiguousarray(self.stored).tobytes()):08x}"
+        heard = [source for source in SOURCES if np.mean(self.source(source) ** 2) > SILENT]
+        return [Part(s, "", f"{self.name}-{s}-{digest}", f"{self.name}-{s}") for s in heard]
+
+    def reference(self, part: Part) -> np.ndarray:
+        return self.source(part.condition)
+
+    def estimates(self, system: System, process: Process | None) -> dict[str, np.ndarray]:
+        mix = self.mix
+        if process is None:
+            best = {s: np.sum(mix * self.source(s)) / np.sum(mix**2) if system is BEST_GAIN else 1.0 for s in SOURCES}
+            return {source: mix * np.float32(gain) for source, gain in best.items()}
+        given = dict(zip(process.about["sources"], process.run(mix, RATE), strict=True))
+        if SOURCES[-1] not in given:
+            given[SOURCES[-1]] = np.sum([e for name, e in given.items() if name != "vocals"], axis=0)
+        return given
+
+    def scoring(self, part: Part, estimate: np.ndarray) -> tuple[Any, ...]:
+        return stem_scores, self.reference(part), estimate, RATE
 
 
-@dataclass(frozen=True)
-class Stem:
-    """One source of one song, as the tables count it."""
-
-    condition: str
-    key: str
-    group: str = ""
-
-
-def held_out_songs(folder: Path, count: int) -> list[tuple[str, np.ndarray]]:
-    """Names and int16 maps (4, 2, n) of the first `count` songs of the test split. InputError where there are none."""
+def held_out_songs(folder: Path, count: int) -> list[Song]:
+    """The first `count` songs of the test split. InputError where there are none."""
     items = [item for item in read_manifest(folder) if item.split == "test"][:count]
     if not items:
         raise InputError(f"{folder} has no songs in its test split")
-    return [(item.group, open_shard(folder, item)) for item in items]
-
-
-def load_song(name: str, stored: np.ndarray) -> Song:
-    """A song as float32."""
-    return Song(name, stored.astype(np.float32) / np.float32(SCALE))
-
-
-def run_separators(
-    systems: Sequence[System],
-    songs: Sequence[tuple[str, np.ndarray]],
-    scores: Scores,
-    listen: Path | None = None,
-    listen_to: Sequence[str] = (),
-    progress: Progress = lambda _: None,
-) -> tuple[list[Stem], list[str]]:
-    """Score every system on every song into `scores`; returns what was scored, and a line for each that failed.
-
-    `listen`, `listen_to` and `progress` as in `run_systems`.
-    """
-    stems, failed = _stems(songs), []
-    for system in systems:
-        try:
-            if system.launch is None:
-                _run_all(system, None, songs, stems, scores, listen, listen_to, progress)
-            else:
-                with start(system.launch) as process:
-                    _run_all(system, process, songs, stems, scores, listen, listen_to, progress)
-        except EdgeError as error:
-            failed.append(str(error))
-    return [stem for group in stems.values() for stem in group.values()], failed
-
-
-def _stems(songs: Sequence[tuple[str, np.ndarray]]) -> dict[str, dict[str, Stem]]:
-    """What can be scored: a silent stem has no SDR."""
-    out: dict[str, dict[str, Stem]] = {}
-    for name, stored in songs:
-        song = load_song(name, stored)
-        digest = f"{zlib.crc32(np.ascontiguousarray(stored).tobytes()):08x}"
-        out[name] = {
-            source: Stem(source, f"{name}-{source}-{digest}")
-            for source in SOURCES
-            if np.mean(song.reference(source) ** 2) > SILENT
-        }
-    return out
-
-
-def _run_all(system, process, songs, stems, scores, listen, listen_to, progress) -> None:
-    for name, stored in songs:
-        wanted = listen is not None and name in listen_to
-        known = [scores.get(system, stem.key) for stem in stems[name].values()]
-        if wanted or all(k is None for k in known):
-            song = load_song(name, stored)
-            estimates = _estimates(system, process, song)
-            found = {s: stem_scores(song.reference(s), e, RATE) for s, e in estimates.items() if s in stems[name]}
-            for source, values in found.items():
-                scores.add(system, stems[name][source].key, values)
-            if wanted:
-                for source, estimate in estimates.items():
-                    write_audio(listen / system.name / f"{name}-{source}.flac", estimate, RATE)
-        progress(system.title)
-
-
-def _estimates(system: System, process, song: Song) -> dict[str, np.ndarray]:
-    if process is None:
-        out = {}
-        for source in SOURCES:
-            reference = song.reference(source)
-            gain = np.sum(song.mix * reference) / np.sum(song.mix**2) if system is BEST_GAIN else 1.0
-            out[source] = song.mix * np.float32(gain)
-        return out
-    given = dict(zip(process.about["sources"], process.run(song.mix, RATE), strict=True))
-    if "accompaniment" not in given:
-        given["accompaniment"] = np.sum([e for name, e in given.items() if name != "vocals"], axis=0)
-    return {source: given[source] for source in SOURCES if source in given}
+    return [Song(item.group, open_shard(folder, item)) for item in items]
 
 
 def guitar_pairs(packages: Path) -> list[tuple[str, Path, Path]]:
