@@ -98,11 +98,11 @@ def test_held_out_figures_are_the_mean_over_songs_of_the_sources_that_sound(swep
     content = swept[0]
     (model,) = content["models"]
     expected = []
-    for name, stored in held_out.held_out_songs(songs / "music", 2):
-        stems = stored.astype(np.float32) / 32768
+    for song in held_out.held_out_songs(songs / "music", 2):
+        stems = song.stored.astype(np.float32) / 32768
         mix = stems.sum(axis=0)
         estimate = held_out.network_run(separator())(mix)
-        sounding = 3 if name == "song-0" else 4
+        sounding = 3 if song.name == "song-0" else 4
         expected.append(np.mean([sdr(stems[k], estimate[k]) for k in range(sounding)]))
     assert model["network"]["held_out"]["sdr"] == pytest.approx(np.mean(expected), abs=1e-4)
     assert model["test_set"]["files"] == 2 and model["test_set"]["metrics"] == ["sdr"]
