@@ -100,7 +100,8 @@ def test_clocks_that_differ_never_add_up(drift):
     assert moved / (3 * TOLERATED) <= engine.counts.jumps <= moved / BLOCK + 1
     assert engine.spare == 0
     assert np.abs(np.array(devices.lags) - usual).max() <= TOLERATED + 2 * BLOCK
-    assert engine.counts.late_share <= (25 * drift if drift > 0 else 0)
+    # two seconds until it is seen that results are late; where the loudspeaker is slow, they never are
+    assert engine.counts.late_frames <= (2 * RATE * engine.counts.jumps if drift > 0 else 0)
     fades = 2 * engine.fades.frames  # to what is dry and back
     assert devices.wrong() <= engine.counts.late_frames + fades * (engine.counts.late_blocks + engine.counts.jumps)
 
