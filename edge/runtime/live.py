@@ -23,6 +23,7 @@ from edge.runtime.session import Session
 from edge.runtime.shaping import Attenuated, Shaping, shaped
 
 BEHIND_SECONDS = 2.0  # a worker that is further behind than this, beyond the delay, starts again at the present
+SWING_SECONDS = 30.0  # after a jump forward none goes back: a busy machine swings to and fro, clocks do not
 _TIMES = 8192  # of the latest runs, kept for percentiles
 
 
@@ -72,6 +73,7 @@ class LiveEngine:
         self._wake.acquire()
         self._times = np.zeros(_TIMES, np.float32)
         self._runs = 0
+        self._forward_at = -math.inf  # frames played when playing last jumped forward
         self.restart()
 
     def restart(self) -> None:
@@ -108,7 +110,11 @@ class LiveEngine:
 
         late: results come late, so it matters, too, where they have come nearer.
         """
-        shift = self.pace.far or (-self.pace.near if late else 0)
+        shift = self.pace.far
+        if shift:
+            self._forward_at = self.counts.frames
+        elif late and self.counts.frames - self._forward_at > SWING_SECONDS * self.rate:
+            shift = -self.pace.near
         if shift == 0:
             return False
         self.counts.jumps += 1
