@@ -90,7 +90,7 @@ docs-benchmarks: $(INSTALLED)
 arm: $(INSTALLED)
 	@test -d $(DEMO)/bundles || $(MAKE) demo
 	bash $(ARM)/setup_arm.sh build/arm
-	EDGE_ARM_PYTHON=build/arm/arm-python $(BIN)/pytest tests/test_arm.py
+	EDGE_ARM_PYTHON=build/arm/arm-python $(BIN)/pytest tests/benchmarks/test_arm.py
 	$(BIN)/python -m edge.benchmarks.arm $(DEMO)/bundles/enhancer $(DEMO)/bundles/enhancer-fp32 \
 		--arm build/arm/arm-python --check benchmarks/arm/baseline.json
 	$(BIN)/python -m edge.benchmarks.arm $(DEMO)/bundles/htdemucs-mini --backend onnx --cpu cortex-a76 \
@@ -109,12 +109,12 @@ native:
 
 # Against the Python sessions, a hostile caller, and what a stream takes of the system; then again under the sanitizers.
 native-test: $(INSTALLED) native
-	$(BIN)/pytest tests/test_native.py tests/test_native_run.py tests/test_native_shipped.py
-	$(BIN)/python tests/native_programs.py build/native
+	$(BIN)/pytest tests/native/test_native.py tests/native/test_native_run.py tests/native/test_native_shipped.py
+	$(BIN)/python tests/native/native_programs.py build/native
 	cmake -S edge/native -B build/native-asan -DSTEMEDGE_SANITIZE=address,undefined -DSTEMEDGE_RUN=OFF \
 		$(if $(ORT_INCLUDE),-DONNXRUNTIME_INCLUDE=$(ORT_INCLUDE))
 	cmake --build build/native-asan
-	$(BIN)/python tests/native_programs.py build/native-asan
+	$(BIN)/python tests/native/native_programs.py build/native-asan
 
 # Cross-built for ARM64; golden checks and what the host adds to the graph, on emulated cores; Debian, as root.
 native-arm: $(INSTALLED)
@@ -123,8 +123,8 @@ native-arm: $(INSTALLED)
 	cmake -S edge/native -B build/native-arm --toolchain cmake/arm64.cmake -DSTEMEDGE_ARM64=$(CURDIR)/build/arm64 \
 		$(if $(ORT_INCLUDE),-DONNXRUNTIME_INCLUDE=$(abspath $(ORT_INCLUDE)))
 	cmake --build build/native-arm
-	EDGE_ARM_PYTHON=build/arm/arm-python EDGE_NATIVE_ARM=build/native-arm $(BIN)/pytest tests/test_native_arm.py
-	$(BIN)/python tests/native_arm.py build/native-arm build/arm/arm-python edge/bundles/enhancer edge/bundles/htdemucs-mini
+	EDGE_ARM_PYTHON=build/arm/arm-python EDGE_NATIVE_ARM=build/native-arm $(BIN)/pytest tests/native/test_native_arm.py
+	$(BIN)/python tests/native/native_arm.py build/native-arm build/arm/arm-python edge/bundles/enhancer edge/bundles/htdemucs-mini
 
 # The plug-in with JUCE, in build/plugin/StemEdge_artefacts, and its tests in other hosts. The build takes minutes.
 native-plugin:
@@ -133,7 +133,7 @@ native-plugin:
 
 # VST3 too where Pedalboard, another host, is installed.
 native-plugin-test: $(INSTALLED) native-plugin
-	$(BIN)/pytest -m "" tests/test_native_plugin.py
+	$(BIN)/pytest -m "" tests/native/test_native_plugin.py
 
 # Ten minutes of bytes that nobody vouches for (Clang).
 native-fuzz:
@@ -156,8 +156,8 @@ bundles: $(INSTALLED)
 	$(BIN)/python -m edge.bundles
 
 odd-input: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_bad_input.py tests/test_containers.py tests/test_audio.py tests/test_media.py \
-		tests/test_names.py tests/test_shaping.py tests/test_pipes.py -v -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/cli/test_bad_input.py tests/audio/test_containers.py tests/audio/test_audio.py tests/audio/test_media.py \
+		tests/bundle/test_names.py tests/runtime/test_shaping.py tests/runtime/test_pipes.py -v -n auto --dist loadfile
 
 # The README's results, measured here and now: run it on an idle machine.
 readme-table: $(INSTALLED)

@@ -1,5 +1,5 @@
-"""Times what every block of audio goes through apart from the networks (tests/benchmarks/), against the stored
-results: python -m edge.benchmarks.hot_paths [--save]
+"""Times what every block of audio goes through apart from the networks (tests/benchmarks/test_hot_paths.py), against
+the stored results: python -m edge.benchmarks.hot_paths [--save]
 
 Runs in a checkout. Times of different machines differ, so nothing fails: read the ratios, and save on an idle machine.
 """
@@ -25,12 +25,12 @@ from edge.errors import EdgeError, InputError
 
 NAME = "python -m edge.benchmarks.hot_paths"
 ROOT = Path(edge.benchmarks.__file__).parent.parent
-SUITE, STORED = ROOT / "tests" / "benchmarks", ROOT / "docs" / "results" / "hot_paths.json"
+SUITE, STORED = ROOT / "tests" / "benchmarks" / "test_hot_paths.py", ROOT / "docs" / "results" / "hot_paths.json"
 
 
 def measure() -> dict[str, Any]:
     """Run the suite; `{"tool", "machine", "results": [{name, what, median_seconds, iqr_seconds, rounds}]}`."""
-    if not SUITE.is_dir():
+    if not SUITE.is_file():
         raise InputError(f"{NAME} runs in a checkout: {SUITE} is missing")
     watch = Watch()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
 """The disturbance that PESQ measures (ITU-T P.862 and P.862.2, wideband), differentiable and without time alignment.
 
 After the standard's perceptual model; filters act on power spectra in place of samples, and levels are aligned by the
-same spectra. tests/test_pesq_loss.py holds it against the standard's own program.
+same spectra. tests/training/test_pesq_loss.py holds it against the standard's own program.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from edge.training.recover import Recovery
 from edge.training.shards import Item, write_manifest, write_shard
 from edge.zoo import Model
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TINY = HTDemucsConfig(segment=Fraction(1, 2), channels=8, depth=2, t_layers=0, bottom_channels=0, dconv_mode=0)
 
 

@@ -28,7 +28,7 @@ from edge.runtime.streams import Statistics
 from edge.serve.site import write_site
 from edge.web.runtime import MODULE, find_runtime
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 WEB = ROOT / "edge" / "web"
 BUNDLES = ROOT / "edge" / "bundles"
 FULL = Shaping(full_band=True)  # edge-run's default

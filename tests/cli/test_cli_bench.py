@@ -12,7 +12,7 @@ from edge.benchmarks.machine import fingerprint
 from edge.errors import InputError
 from edge.native import load_library
 
-SCHEMA = json.loads((Path(__file__).parent.parent / "benchmarks" / "report.schema.json").read_text())
+SCHEMA = json.loads((Path(__file__).parents[2] / "benchmarks" / "report.schema.json").read_text())
 
 
 def native_library() -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXT = {".py", ".md", ".toml", ".json", ".yaml", ".yml", ".kt", ".kts", ".xml", ".sh", ".txt", ".cfg", ""}
 

@@ -26,7 +26,7 @@ def runtime_folder() -> Path:
 
 
 class Jobs:
-    """Jobs of one Node process (tests/web_jobs.mjs), whose start costs seconds."""
+    """Jobs of one Node process (tests/web/web_jobs.mjs), whose start costs seconds."""
 
     def __init__(self, folder: Path):
         if NODE is None:

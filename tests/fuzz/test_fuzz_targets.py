@@ -2,14 +2,9 @@
 
 import io
 import random
-import sys
 import zipfile
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent / "fuzz"))
-
 from targets import TARGETS
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PARTS = {"edge": "edge"} | {part: f"edge/{part}" for part in ("benchmarks", "compression", "export", "training")}
 WORKBENCH = ("torch", "torchao", "onnx", "onnxscript", "torch_pruning", "safetensors", "demucs", "scipy")
 

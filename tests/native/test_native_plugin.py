@@ -24,7 +24,7 @@ from edge.runtime.graphs import load_graph
 from edge.runtime.lowdelay import LowDelayResampler
 from edge.runtime.session import new_session
 
-BUILT = Path(__file__).parent.parent / "build" / "plugin"
+BUILT = Path(__file__).parents[2] / "build" / "plugin"
 LV2 = BUILT / "StemEdge_artefacts" / "Release" / "LV2"
 HOST = BUILT / "lv2_host"
 JUCE_HOST = BUILT / "juce_host"

@@ -362,7 +362,7 @@ def test_a_bundle_of_another_task_is_refused(separator_path, capsys):
 def test_the_results_in_the_document_are_those_of_the_reports():
     from edge.benchmarks.quality.docs import with_results
 
-    docs = Path(__file__).parent.parent / "docs"
+    docs = Path(__file__).parents[2] / "docs"
     reports = sorted((docs / "results").glob("eval_*.json"))
     document = (docs / "evaluation.md").read_text()
     assert with_results(document, reports) == document

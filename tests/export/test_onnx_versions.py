@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge.export.onnx_versions import least_runtime, lower_versions, readable_names, with_properties
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EXAMPLES, SHIPPED = ROOT / "docs" / "examples", ROOT / "edge" / "bundles"
 
 
@@ -89,7 +89,7 @@ print(onnxruntime.__version__)
 def bundles(tmp_path_factory):
     """Both shipped ones, and one of a small foreign network."""
     import torch
-    from test_checkpoint_forms import build, package
+    from demucs_networks import build, package
 
     from edge.export.pipeline import ExportOptions, export_network
     from edge.zoo import load_model

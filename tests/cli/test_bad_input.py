@@ -1,6 +1,6 @@
 """Odd recordings work; bad recordings, bundles and disks get one line and an exit code, and leave nothing.
 
-One command: `python -m pytest tests/test_bad_input.py`. Set EDGE_BUNDLES to folders of your own, separated by the
+One command: `python -m pytest tests/cli/test_bad_input.py`. Set EDGE_BUNDLES to folders of your own, separated by the
 system's path separator, to run it on those bundles instead of the tiny ones.
 """
 

@@ -218,7 +218,7 @@ def test_full_disk_leaves_the_old_bundle_and_nothing_else(tmp_path, name):
     assert hasattr(resource, "RLIMIT_FSIZE")
     place = make_bundle(tmp_path / name, "separate")
     done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(Path(__file__).parent), str(place)], capture_output=True, text=True
+        [sys.executable, "-c", FULL_DISK, str(Path(__file__).parents[1]), str(place)], capture_output=True, text=True
     )
     assert done.stdout.startswith(f"cannot write the bundle {place}: File too large"), done.stderr
     assert os.listdir(tmp_path) == [name]

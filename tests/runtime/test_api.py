@@ -13,7 +13,7 @@ from conftest import GAINS
 import edge
 from edge.errors import InputError
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", "docs/runtime.md"]
 SHOWN = re.compile(r"```python\n(.*?)```", re.DOTALL)
 BLOCKS = [(page, block) for page in PAGES for block in SHOWN.findall((ROOT / page).read_text())]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("importlinter")
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 RUN = "from importlinter.cli import lint_imports_command; lint_imports_command()"
 
 

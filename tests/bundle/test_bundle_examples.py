@@ -12,7 +12,7 @@ from conftest import HOP, make_bundle
 from edge.bundle import snr_db
 from edge.runtime.files import run_file
 
-EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 
 def write_wav(path, audio, rate):

@@ -17,7 +17,7 @@ from edge.bundle import snr_db
 from edge.cli.run import main
 from edge.native.library import onnxruntime_library
 
-BUILT = Path(__file__).parent.parent / "build" / "native" / "stemedge-run"
+BUILT = Path(__file__).parents[2] / "build" / "native" / "stemedge-run"
 COMMAND = os.environ.get("STEMEDGE_RUN") or (str(BUILT) if BUILT.is_file() else shutil.which("stemedge-run"))
 pytestmark = pytest.mark.skipif(COMMAND is None, reason="stemedge-run is not built: make native")
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from demucs_networks import build, by_demucs, mixture, package, separate
 from hypothesis import given
 from hypothesis import strategies as st
-from test_checkpoint_forms import build, by_demucs, mixture, package, separate
 
 from edge.bundle import open_bundle, snr_db
 from edge.cli.export import main

@@ -33,7 +33,7 @@ from edge.bundle import open_bundle
 from edge.errors import EdgeError, InputError
 from edge.runtime.golden import check_golden, golden_output
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 RESULTS, DOCUMENT = ROOT / "docs" / "results" / "arm.json", ROOT / "docs" / "arm.md"
 BASELINE = ROOT / "benchmarks" / "arm" / "baseline.json"
 COUNTER = ("vfma", "sfma", "dot", "mmla", "imla", "sve", "sme", "simd_other", "mem", "branch")

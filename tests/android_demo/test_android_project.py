@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-DEMO = Path(__file__).parent.parent / "android_demo"
+DEMO = Path(__file__).parents[2] / "android_demo"
 
 
 def project(*arguments: str) -> str:

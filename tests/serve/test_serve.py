@@ -298,7 +298,7 @@ def test_the_client_tells_what_went_wrong(server):
 
 
 def test_the_example_of_the_documentation_runs(server, enhancer_bundle, tmp_path, monkeypatch):
-    documentation = (Path(__file__).parent.parent / "docs" / "serve.md").read_text()
+    documentation = (Path(__file__).parents[2] / "docs" / "serve.md").read_text()
     (example,) = re.findall(r"```python\n(.*?)```", documentation, re.DOTALL)
     audio = noise(6, 12_345)
     soundfile.write(tmp_path / "noisy.wav", audio, 16_000, "FLOAT")
