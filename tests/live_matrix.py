@@ -1,6 +1,6 @@
 """Runs edge-run --live for minutes on a sound server of its own, for each block and buffer, and says what came of it.
 
-    python tests/live/live_matrix.py BUNDLE --seconds 600 --block 5,10,20 --buffer 40,100,200
+    python tests/live_matrix.py BUNDLE --seconds 600 --block 5,10,20 --buffer 40,100,200
 
 No two samples that the microphone hears are alike, so each frame of the recording is found again in what the server
 gave: what was lost, whether the silence for it is as long, and whether anything slipped.
