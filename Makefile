@@ -110,11 +110,11 @@ native:
 # Against the Python sessions, a hostile caller, and what a stream takes of the system; then again under the sanitizers.
 native-test: $(INSTALLED) native
 	$(BIN)/pytest tests/native/test_native.py tests/native/test_native_run.py tests/native/test_native_shipped.py
-	$(BIN)/python tests/native/native_programs.py build/native
+	$(BIN)/python tests/native_programs.py build/native
 	cmake -S edge/native -B build/native-asan -DSTEMEDGE_SANITIZE=address,undefined -DSTEMEDGE_RUN=OFF \
 		$(if $(ORT_INCLUDE),-DONNXRUNTIME_INCLUDE=$(ORT_INCLUDE))
 	cmake --build build/native-asan
-	$(BIN)/python tests/native/native_programs.py build/native-asan
+	$(BIN)/python tests/native_programs.py build/native-asan
 
 # Cross-built for ARM64; golden checks and what the host adds to the graph, on emulated cores; Debian, as root.
 native-arm: $(INSTALLED)
