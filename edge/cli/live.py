@@ -127,6 +127,7 @@ class _Live:
         self._first_heard: float | None = None  # perf_counter, of the recording's first frame
         self._gap = False  # since its last frame devices were started
         self._seen_frames = self._seen_late = 0
+        self._was_late = False  # the window before, and nothing was done
 
     def run(self, seconds: float | None) -> None:
         self._apply()
@@ -198,7 +199,7 @@ class _Live:
             self._recorder.restart()
         self._engine.restart()
         self._worker = Worker(self._engine)
-        self._gap = True
+        self._gap, self._was_late = True, False
 
     def _record(self, final: bool = False) -> None:
         """Write what was captured and played as far as it is known what the device lost on the way."""
@@ -227,7 +228,10 @@ class _Live:
         self._gap = False
 
     def _adapt(self) -> None:
-        """Follow the devices; wait a block longer where results keep coming too late although the model is fast."""
+        """Follow the devices; wait a block longer where results keep coming too late although the model is fast.
+
+        Only a second late window tells: what devices have done may be known only after the first one.
+        """
         engine, counts = self._engine, self._engine.counts
         frames, late_frames = counts.frames - self._seen_frames, counts.late_frames - self._seen_late
         if self._source is not None:
@@ -235,10 +239,12 @@ class _Live:
         known = frames >= LATE_SECONDS * engine.rate
         late = known and late_frames > LATE_SHARE * frames
         followed = engine.follow(late)
+        again = late and self._was_late
         if known or followed:
             self._seen_frames, self._seen_late = counts.frames, counts.late_frames
+            self._was_late = late and not followed
         fits = engine.rtf < TIGHT_RTF and engine.spare + engine.block <= LONGEST_SPARE * engine.rate
-        if late and fits and not followed:
+        if again and fits and not followed:
             latency = total_ms(engine, self._stream) + 1000 * engine.block / engine.rate
             engine.lengthen()
             print(f"\nresults came late: the latency is {latency:.1f} ms now", file=sys.stderr)

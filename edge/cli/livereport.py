@@ -10,14 +10,15 @@ from edge.runtime.worker import Recorder
 
 
 def latency_parts(engine: LiveEngine, stream: DeviceStream) -> dict[str, float]:
-    """Milliseconds; `round_trip` is all but what the devices add, `device`."""
+    """Milliseconds; `round_trip` is all but what the devices add, `device`; `spare` what was added as results came late."""
     to_ms = 1000 / engine.rate
     model = 1000 * engine.session.latency_samples / engine.session.sample_rate
-    rest = engine.round_trip * to_ms - model - (engine.conversion + 2 * engine.block) * to_ms
+    rest = engine.round_trip * to_ms - model - (engine.conversion + 2 * engine.block + engine.spare) * to_ms
     return {
         "model": model,
         "conversion": engine.conversion * to_ms,
         "compute": rest if rest > 2 * to_ms else 0.0,  # less is the rounding to whole frames
+        "spare": engine.spare * to_ms,
         "block": engine.block * to_ms,
         "round_trip": engine.round_trip * to_ms,
         "device": 1000 * stream.latency,
@@ -32,7 +33,7 @@ def total_ms(engine: LiveEngine, stream: DeviceStream) -> float:
 def latency_text(engine: LiveEngine, stream: DeviceStream) -> str:
     """The latency in words."""
     parts = latency_parts(engine, stream)
-    text = " + ".join(f"{name} {parts[name]:.1f}" for name in ("model", "conversion", "compute") if parts[name])
+    text = " + ".join(f"{name} {parts[name]:.1f}" for name in ("model", "conversion", "compute", "spare") if parts[name])
     return (
         f"latency {parts['round_trip']:.1f} ms: {text} + 2 blocks of {parts['block']:.1f}; the devices' own buffers, "
         f"as they tell: {parts['device']:.1f} ms; {engine.rate} Hz"

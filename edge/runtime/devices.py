@@ -24,6 +24,7 @@ LOOK_SECONDS = 0.25  # that one look counts for: where more have passed, this pr
 CLOSE_SECONDS = 2.0  # a lost device may never close
 REOPEN_SECONDS = 20.0
 SETTLING_SECONDS = 1.25  # of callbacks without a pause, before the devices' habits are known: a Pace looks at 1 s
+SETTLING_BLOCKS = 10  # the same, where blocks are long: a Pace looks at 8
 PAUSE_SECONDS = 0.5  # a sound server takes its first buffers and then may wait so long, or four times as long
 INPUT_BLOCKS = 3  # PortAudio reads block by block up to here; from a longer buffer it reads a quarter at a time
 SILENT_BLOCK, SILENT_BUFFER = 0.05, 0.1  # seconds, of the silence beside an output
@@ -105,13 +106,13 @@ class DeviceStream:
                 kept = self._sound.query_devices(source, "input")["name"] == THROUGH
                 buffer = INPUT_BLOCKS * block if kept or not self._buffer else self._buffer
                 stream = self._sound.InputStream(
-                    device=source, channels=self._inputs, callback=self._capture, latency=buffer, **options
+                    device=source, channels=self._inputs, callback=self._while_open(self._capture), latency=buffer, **options
                 )
                 self._streams.append(stream)
             stream = self._sound.OutputStream(
                 device=target,
                 channels=engine.outputs,
-                callback=self._play,
+                callback=self._while_open(self._play),
                 latency=self._buffer or 2 * block,
                 **options,
             )
@@ -181,10 +182,11 @@ class DeviceStream:
         return max(0.0, float(np.median(plays)) - heard + (self.engine.lead - self.engine.delay) / self.engine.rate)
 
     def settle(self, most: float = 8.0) -> None:
-        """Wait until all callbacks came for a while without a pause, at most `most` seconds."""
-        until = time.monotonic() + most
+        """Wait until all callbacks came for a while without a pause, at most `most` seconds more than it takes."""
+        steady = max(SETTLING_SECONDS, SETTLING_BLOCKS * self.engine.block / self.engine.rate)
+        until = time.monotonic() + most + steady
         calls = [self._captures, self._plays] if self._inputs else [self._plays]
-        while time.monotonic() < until and any(each.steady < SETTLING_SECONDS for each in calls):
+        while time.monotonic() < until and any(each.steady < steady for each in calls):
             time.sleep(0.05)
 
     def poll(self) -> bool:
@@ -227,7 +229,8 @@ class DeviceStream:
             raise EdgeError("the sound device has vanished and PortAudio hangs in it; start again")
         if self.lost:
             return False
-        self.settle()
+        if self._inputs:
+            self.settle()
         if self.poll():
             self.engine.counts.reconnects += 1
         return not self.lost
@@ -251,6 +254,18 @@ class DeviceStream:
         """Never wait for PortAudio again, not at the exit of the process either."""
         self._hangs = True
         setattr(self._sound, "_initialized", 0)  # noqa: B010 - sounddevice counts here what it will terminate
+
+    def _while_open(self, callback: Callable[..., None]) -> Callable[..., None]:
+        """`callback` until the streams are closed: one that hangs in PortAudio may call on, into what runs by then."""
+        streams = self._streams  # `close` puts others in their place
+
+        def call(block, frames, when, status) -> None:
+            if self._streams is streams:
+                callback(block, frames, when, status)
+            elif callback == self._play:
+                block.fill(0)
+
+        return call
 
     # The audio threads
 

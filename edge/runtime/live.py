@@ -177,7 +177,8 @@ class LiveEngine:
         if not self._playing and not self._begin_to_play():
             out.fill(0)
             self._sounded += count
-            self.pace.add(self._heard - self._sounded, self._noticed - self._sounded)
+            if not self.started:  # else distances have the lead
+                self.pace.add(self._heard - self._sounded, self._noticed - self._sounded)
             return
         if self._shift:
             shift, self._shift = self._shift, 0
@@ -190,7 +191,7 @@ class LiveEngine:
         again = min(count, max(0, self.played.end - start))
         self.played.write(out[again:count])
         self.position += len(out)
-        self.counts.frames += len(out)
+        self.counts.frames += count
         if self.captures:
             self.pace.add(self.captured.end - self.position, self._taken - self.position)
         elif self._wake.locked():
@@ -214,7 +215,7 @@ class LiveEngine:
             return 0
         wet, dry = self._wet_block[:count], self._dry_block[:count]
         have = self._wet.read(start, wet)
-        whole = self.captured.read(start, dry) == count
+        whole = self.captured.read(start, dry, spare=self.block) == count
         if not whole:  # not captured yet, or long gone
             dry.fill(0)
             have = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 SECONDS = 1.0  # of plays that are looked at
-SPARE = 0.01  # seconds that the worker has more than it needed
+SPARE = 0.01  # seconds that the worker has more than it needed, idle; a block at least, as it works by blocks
 TOLERANCE = 0.02  # seconds by which sound may be later than it has to be
 SOON, MUCH = 0.25, 0.2  # seconds of plays after which so much of it is too late
 
@@ -18,7 +18,7 @@ class Pace:
 
     def __init__(self, rate: int, block: int):
         self._block, self._tolerance = block, max(2 * block, round(TOLERANCE * rate))
-        self._spare = round(SPARE * rate)
+        self._spare = max(block, round(SPARE * rate))
         self._soon, self._much = max(8, round(SOON * rate / block)), round(MUCH * rate)
         self._distances = np.zeros((2, max(8, round(SECONDS * rate / block))), np.int64)
         self.restart()

@@ -16,6 +16,7 @@ class Ring:
         self.frames, self.channels = frames, channels
         self._buffer = np.zeros((frames, channels), np.float32)
         self.span = (0, 0)  # positions from .. to that were written, of which the last `frames` remain
+        self.skipped = (0, 0)  # positions from .. to that `skip` last filled
 
     @property
     def end(self) -> int:
@@ -42,6 +43,8 @@ class Ring:
     def skip(self, end: int) -> None:
         """Go on at position `end`, with zeros for the frames before it (writer only)."""
         start, now = self.span
+        self.skipped = now, end
+        self.span = (min(now, max(start, end - self.frames)), now)  # what is zeroed below is gone
         count = min(end - now, self.frames)
         at = (end - count) % self.frames
         first = min(count, self.frames - at)

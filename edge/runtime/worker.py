@@ -157,9 +157,14 @@ class _Tape:
             count = self._ring.read(self.position, self._block[:ready], spare=len(self._block))
             if count == 0:
                 self._block[:ready] = 0
-                self.lost += ready
+                self.lost += ready - self._skipped(self.position + ready)
             self._write(ready)
             self.position += ready
+
+    def _skipped(self, end: int) -> int:
+        """Frames before `end` that were never played."""
+        start, stop = self._ring.skipped
+        return max(0, min(stop, end) - max(start, self.position))
 
     def _write(self, frames: int) -> None:
         self.writer.write(self._block[:frames])

@@ -164,6 +164,71 @@ def test_a_worker_that_is_late_moves_nothing():
     assert engine.counts.late_frames == late
 
 
+@pytest.mark.parametrize("phase", [0.0, 0.1, 0.21, 0.25, 0.5, 0.9])
+@pytest.mark.parametrize("drift", [0.0, 2e-4, -2e-4])
+def test_a_worker_that_takes_its_time_is_in_time(phase, drift):
+    """Long blocks, callbacks some time off their place, and a third of a block's time to infer each."""
+    block, random, jitter, cost = 40, np.random.default_rng(0), 0.2, 0.3
+    engine = LiveEngine(Inverter(HOP, MODEL), RATE, block)
+    live = _Live(engine, SimpleNamespace(latency=0.0), Mixer([""]), None, None)
+    places = np.arange(1500)  # a minute
+    hears = places + random.uniform(0, jitter, len(places))
+    plays = (places + phase) * (1 - drift) + random.uniform(0, jitter, len(places))
+    ready, position = np.inf, 0  # when the worker is
+    for now, is_play in sorted([*((at, False) for at in hears), *((at, True) for at in plays)]):
+        while ready <= now:
+            engine.work()
+            ready = ready + cost if engine.captured.end > engine._taken else np.inf
+        if is_play:
+            engine.play(np.empty((block, 1), np.float32))
+        else:
+            engine.capture(ramp(position, block))
+            position += block
+            if not engine.started:
+                engine.work()
+            elif ready == np.inf:
+                ready = now + cost
+        if engine.started:
+            live._adapt()
+        elif now > 40:
+            engine.start()
+    assert engine.counts.frames > 1000 * block
+    assert engine.counts.late_frames == engine.counts.jumps == engine.spare == 0
+
+
+@pytest.mark.parametrize("phase", range(0, 200, 7))
+def test_a_loss_of_the_input_makes_nothing_longer(phase):
+    """Wherever it falls in the two seconds of which the late share is taken."""
+    devices = Devices()
+    devices.run(150)
+    devices.engine.start()
+    devices.run(100 + phase)
+    devices.run(30, hears=False)
+    devices.run(700)
+    engine = devices.engine
+    assert engine.spare == 0 and engine.counts.jumps in (1, 2)  # two, where the first one is in the loss itself
+    late = engine.counts.late_frames
+    devices.run(100)
+    assert engine.counts.late_frames == late
+
+
+def test_an_input_that_begins_late_makes_no_jump():
+    """The output had paused, so it counts less; what the input kept for a while comes at once."""
+    devices = Devices()
+    devices.run(150, plays=False)
+    devices.run(150)
+    engine = devices.engine
+    engine.start()
+    devices.run(30, hears=False)
+    devices.first_spoken = devices.spoken = devices.spoken - 30 * BLOCK
+    for _ in range(30):
+        engine.capture(ramp(devices.spoken - devices.first_spoken, BLOCK))
+        devices.spoken += BLOCK
+    devices.run(500)
+    assert engine.counts.jumps == engine.spare == 0
+    assert engine.captured.end - engine.position == MODEL + BLOCK  # what the worker has more than it needs
+
+
 def test_what_is_not_captured_yet_is_silence_without_a_step():
     session = Inverter(160, 320)
     session.sample_rate = 16_000
