@@ -238,7 +238,7 @@ class _Live:
             return
         known = frames >= LATE_SECONDS * engine.rate
         late = known and late_frames > LATE_SHARE * frames
-        followed = engine.follow(late)
+        followed = engine.follow(late_frames > LATE_SHARE * LATE_SECONDS * engine.rate)
         again = late and self._was_late
         if known or followed:
             self._seen_frames, self._seen_late = counts.frames, counts.late_frames

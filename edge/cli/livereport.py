@@ -10,7 +10,7 @@ from edge.runtime.worker import Recorder
 
 
 def latency_parts(engine: LiveEngine, stream: DeviceStream) -> dict[str, float]:
-    """Milliseconds; `round_trip` is all but what the devices add, `device`; `spare` what was added as results came late."""
+    """Milliseconds; `round_trip` is all but `device`, what devices add; `spare` was added as results came late."""
     to_ms = 1000 / engine.rate
     model = 1000 * engine.session.latency_samples / engine.session.sample_rate
     rest = engine.round_trip * to_ms - model - (engine.conversion + 2 * engine.block + engine.spare) * to_ms
@@ -33,7 +33,8 @@ def total_ms(engine: LiveEngine, stream: DeviceStream) -> float:
 def latency_text(engine: LiveEngine, stream: DeviceStream) -> str:
     """The latency in words."""
     parts = latency_parts(engine, stream)
-    text = " + ".join(f"{name} {parts[name]:.1f}" for name in ("model", "conversion", "compute", "spare") if parts[name])
+    named = ("model", "conversion", "compute", "spare")
+    text = " + ".join(f"{name} {parts[name]:.1f}" for name in named if parts[name])
     return (
         f"latency {parts['round_trip']:.1f} ms: {text} + 2 blocks of {parts['block']:.1f}; the devices' own buffers, "
         f"as they tell: {parts['device']:.1f} ms; {engine.rate} Hz"

@@ -106,7 +106,11 @@ class DeviceStream:
                 kept = self._sound.query_devices(source, "input")["name"] == THROUGH
                 buffer = INPUT_BLOCKS * block if kept or not self._buffer else self._buffer
                 stream = self._sound.InputStream(
-                    device=source, channels=self._inputs, callback=self._while_open(self._capture), latency=buffer, **options
+                    device=source,
+                    channels=self._inputs,
+                    callback=self._while_open(self._capture),
+                    latency=buffer,
+                    **options,
                 )
                 self._streams.append(stream)
             stream = self._sound.OutputStream(

@@ -20,7 +20,7 @@ class Pace:
         self._block, self._tolerance = block, max(2 * block, round(TOLERANCE * rate))
         self._spare = max(block, round(SPARE * rate))
         self._soon, self._much = max(8, round(SOON * rate / block)), round(MUCH * rate)
-        self._distances = np.zeros((2, max(8, round(SECONDS * rate / block))), np.int64)
+        self._distances = np.zeros((2, max(8, 2 * round(SECONDS * rate / block / 2))), np.int64)
         self.restart()
 
     def restart(self) -> None:
@@ -55,20 +55,29 @@ class Pace:
 
         Where these are many, less than a second tells.
         """
-        plays, distances = self._plays, self._distances[0]
-        for count, tolerance in ((self._soon, self._much), (len(distances), self._tolerance)):
-            if plays - self._since >= count:
-                latest = distances[np.arange(plays - count, plays) % len(distances)]
-                far = int(latest.min()) - self._usual[0]
+        for count, tolerance in ((self._soon, self._much), (self._distances.shape[1], self._tolerance)):
+            if self._plays - self._since >= count:
+                far = int(self._latest(count).min()) - self._usual[0]
                 if far > tolerance:
                     return far
         return 0
 
     @property
     def near(self) -> int:
-        """Frames by which most of a second was nearer than usual, and some that last for a while; else 0."""
-        near = self._usual[1] - self._now[1] if self._known else 0
-        return near + self._tolerance // 2 if near >= self._block // 2 else 0
+        """Frames by which both halves of a second were nearer than usual, and some that last for a while; else 0."""
+        if not self._known:
+            return 0
+        latest = self._latest(self._distances.shape[1])
+        before, now = np.median(latest.reshape(2, -1), axis=1)
+        steady = abs(before - now) <= self._tolerance
+        if not steady or self._usual[1] - max(before, now) < self._block // 2:
+            return 0
+        return self._usual[1] - int(now) + self._tolerance // 2
+
+    def _latest(self, count: int) -> np.ndarray:
+        """To what was captured, oldest first."""
+        plays, distances = self._plays, self._distances[0]
+        return distances[np.arange(plays - count, plays) % len(distances)]
 
     @property
     def _known(self) -> bool:

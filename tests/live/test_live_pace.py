@@ -100,8 +100,8 @@ def test_clocks_that_differ_never_add_up(drift):
     assert moved / (3 * TOLERATED) <= engine.counts.jumps <= moved / BLOCK + 1
     assert engine.spare == 0
     assert np.abs(np.array(devices.lags) - usual).max() <= TOLERATED + 2 * BLOCK
-    # two seconds until it is seen that results are late; where the loudspeaker is slow, they never are
-    assert engine.counts.late_frames <= (2 * RATE * engine.counts.jumps if drift > 0 else 0)
+    # some blocks until it is seen that results are late; where the loudspeaker is slow, they never are
+    assert engine.counts.late_share <= (1.5 * drift if drift > 0 else 0)
     fades = 2 * engine.fades.frames  # to what is dry and back
     assert devices.wrong() <= engine.counts.late_frames + fades * (engine.counts.late_blocks + engine.counts.jumps)
 
@@ -140,7 +140,7 @@ def test_after_a_loss_of_the_input_playing_goes_back():
     engine = devices.engine
     assert usual <= engine.captured.end - engine.position <= usual + TOLERATED and engine.counts.jumps == 1
     late = engine.counts.late_frames
-    assert late <= (30 + 210) * BLOCK  # two seconds until it is seen
+    assert late <= (30 + 110) * BLOCK  # a second until it is seen
     devices.run(100)
     assert engine.counts.late_frames == late
 
@@ -206,7 +206,7 @@ def test_a_loss_of_the_input_makes_nothing_longer(phase):
     devices.run(30, hears=False)
     devices.run(700)
     engine = devices.engine
-    assert engine.spare == 0 and engine.counts.jumps in (1, 2)  # two, where the first one is in the loss itself
+    assert engine.spare == 0 and engine.counts.jumps == 1
     late = engine.counts.late_frames
     devices.run(100)
     assert engine.counts.late_frames == late
