@@ -1,6 +1,7 @@
 """The live engine on a simulated clock: what is played is the model's result or the dry signal, and never shifts."""
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge.cli.livereport import latency_parts
 from edge.cli.mixer import Mixer
 from edge.cli.status import fit
 from edge.runtime.guard import Counts
@@ -202,6 +204,49 @@ def test_a_worker_far_behind_starts_again_at_the_present():
         while engine.work():
             pass
     np.testing.assert_array_equal(out, -ramp(1019 * 10 - engine.delay, 10))
+
+
+def test_two_blocks_at_a_time_are_one_block_of_twice_the_size():
+    """Both hand over two blocks in turns, and the worker runs after them, as where the one wakes the other."""
+    engine, played = LiveEngine(Inverter(10, 20), RATE, 10), []
+    for k in range(-120, 100, 2):
+        if k == 0:
+            engine.start()
+        for j in (k, k + 1):
+            engine.capture(ramp(j * 10, 10))
+        for _ in range(2):
+            out = np.empty((10, 1), np.float32)
+            engine.play(out)
+            if k >= 0:
+                played.append(out[:, 0])
+        while engine.work():
+            pass
+    assert engine.lead + engine.block == 20 + 2 * 20
+    whole = np.concatenate(played)
+    assert not whole[: engine.lead].any()
+    np.testing.assert_array_equal(whole[engine.lead :], -ramp(0, len(whole) - engine.lead)[:, 0])
+    assert engine.counts.late_frames == engine.counts.jumps == 0
+
+
+def test_of_a_files_last_block_only_its_own_frames_count():
+    engine = LiveEngine(Inverter(10, 20), RATE, 10, captures=False)
+    for count in (10, 10, 5):
+        engine.captured.write(ramp(engine.captured.end, count))
+    while engine.work():
+        pass
+    engine.finish()
+    for _ in range(5):
+        engine.play(np.empty((10, 1), np.float32))
+    assert engine.counts.frames == 25
+
+
+def test_what_was_added_to_the_latency_has_a_name_of_its_own():
+    engine = LiveEngine(Inverter(10, 20), RATE, 10)
+    before = latency_parts(engine, SimpleNamespace(latency=0.5))
+    engine.lengthen()
+    parts = latency_parts(engine, SimpleNamespace(latency=0.5))
+    assert parts == before | {"spare": pytest.approx(10), "round_trip": pytest.approx(before["round_trip"] + 10)}
+    assert (before["spare"], before["compute"]) == (0, 0)
 
 
 def test_one_microphone_channel_feeds_a_model_of_two():
@@ -439,3 +484,18 @@ def test_a_gap_in_the_recording_is_silence_of_its_length(tmp_path):
     np.testing.assert_allclose(np.abs(played[: 500 - late]), part[: 500 - late], atol=1e-4)
     assert np.abs(played[500 - late : 1230]).max() == 0 and recorder.lost == 2 * 730
     np.testing.assert_allclose(np.abs(played[1230:]), part[: 500 - late], atol=1e-4)  # aligned as before
+
+
+def test_what_was_never_played_is_not_lost(tmp_path):
+    """A jump by more than the ring holds: only what was played and not yet written is gone."""
+    engine = LiveEngine(Inverter(10, 20), RATE, 10)
+    recorder = Recorder(engine, tmp_path / "in.wav", tmp_path / "out.wav")
+    engine.played.write(0.001 * ramp(0, 300))
+    recorder.step(200)
+    engine.played.skip(300 + 3 * engine.capacity)
+    engine.played.write(0.001 * ramp(0, 50))
+    recorder.close()
+    assert recorder.lost == 100
+    played, _ = soundfile.read(tmp_path / "out.wav", dtype="float32")
+    assert len(played) == 350 + 3 * engine.capacity and not played[200:-50].any()
+    np.testing.assert_allclose(played[-50:], 0.001 * ramp(0, 50)[:, 0], atol=1e-6)

@@ -8,11 +8,13 @@ import sys
 import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from pulse import pulse_server
 
 from edge.errors import EdgeError, InputError
 from edge.runtime import devices, portaudio, soundserver
+from edge.runtime.livecounts import LiveCounts
 from edge.runtime.soundserver import ServerDevice, route
 
 DEVICES = [
@@ -180,6 +182,91 @@ def test_an_output_that_refuses_leaves_no_input_open(monkeypatch):
     with pytest.raises(EdgeError, match="does not open: busy"):
         stream.open()
     assert fake.closed == 1
+
+
+def test_a_stream_that_hangs_calls_nothing_after_it_was_closed(monkeypatch):
+    fake, called = FakeStreams("pulse"), []
+    monkeypatch.setattr(devices, "portaudio", lambda: fake)
+    engine = SimpleNamespace(rate=16_000, block=160, outputs=1)
+    stream = devices.DeviceStream(engine, None, None, 1)  # type: ignore[arg-type]
+    monkeypatch.setattr(stream, "_capture", lambda *given: called.append("capture"))
+    monkeypatch.setattr(stream, "_play", lambda *given: called.append("play"))
+    stream.open()
+    heard, played = (options["callback"] for options in fake.opened)
+    out = np.ones((160, 1), np.float32)
+    for callback in (heard, played):
+        callback(out, 160, None, None)
+    stream.drop()
+    fake.opened.clear()
+    stream.open()
+    for callback in (heard, played):
+        callback(out, 160, None, None)
+    assert called == ["capture", "play"] and not out.any()
+    fake.opened[1]["callback"](out, 160, None, None)
+    assert called == ["capture", "play", "play"]
+
+
+@pytest.mark.parametrize("rate, block", [(16_000, 160), (48_000, 2_400)])
+@pytest.mark.parametrize("lead", [0, 700])
+@pytest.mark.parametrize("told", [True, False])
+def test_the_latency_is_what_the_devices_tell(monkeypatch, rate, block, lead, told):
+    """A frame captured at H is played at P but for the engine's delay, and by `lead` - `delay` frames later."""
+    fake, heard, plays, ahead, clock = FakeStreams("hw:0,0"), 70.0, 70.25, 9.0, [0.0]
+    monkeypatch.setattr(devices, "portaudio", lambda: fake)
+    times = SimpleNamespace(perf_counter=lambda: clock[0], monotonic=time.monotonic, sleep=time.sleep)
+    monkeypatch.setattr(devices, "time", times)
+    nothing = lambda block: None  # noqa: E731
+    engine = SimpleNamespace(
+        rate=rate, block=block, outputs=1, delay=500, lead=500 + lead, heard=0, capture=nothing, play=nothing
+    )
+    stream = devices.DeviceStream(engine, None, None, 1)  # type: ignore[arg-type]
+    stream.open()
+    assert stream.latency == pytest.approx(0.02)  # PortAudio's own word, of both
+    for k in range(100):
+        now, passed = heard + k * block / rate, k * block / rate
+        clock[0] = now + ahead
+        odd = 0.3 if k % 3 == 0 else 0.0  # some times that are told are off
+        when = SimpleNamespace(
+            inputBufferAdcTime=heard + passed if told else 0.0,
+            outputBufferDacTime=plays + passed + odd,
+            currentTime=now,
+        )
+        stream._capture(np.zeros((block, 1), np.float32), block, when, None)
+        stream._play(np.zeros((block, 1), np.float32), block, when, None)
+    expected = plays - heard + lead / rate
+    assert stream.round_trip == pytest.approx(expected if told else 0.0, abs=1e-6)
+    assert stream.latency == pytest.approx(expected - block / rate if told else 0.02, abs=1e-6)
+
+
+@pytest.mark.parametrize("block, least", [(160, 125), (4800, 10), (16_000, 10)])
+def test_devices_have_settled_when_a_pace_is_known(monkeypatch, block, least):
+    monkeypatch.setattr(devices, "portaudio", lambda: Sound)
+    engine, clock = SimpleNamespace(rate=16_000, block=block), [100.0]
+    stream = devices.DeviceStream(engine, None, None, 1)  # type: ignore[arg-type]
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+        while stream._plays.count * block / 16_000 < clock[0] - 100:
+            stream._captures.add(0.0)
+            stream._plays.add(0.0)
+
+    times = SimpleNamespace(perf_counter=lambda: clock[0], monotonic=lambda: clock[0], sleep=sleep)
+    monkeypatch.setattr(devices, "time", times)
+    stream.settle()
+    assert least <= stream._plays.count <= 2 * least + 10
+
+
+def test_a_file_goes_on_at_once_when_its_device_is_back(monkeypatch):
+    fake = FakeStreams("hw:0,0")
+    fake._terminate = fake._initialize = lambda: None
+    monkeypatch.setattr(devices, "portaudio", lambda: fake)
+    engine = SimpleNamespace(rate=16_000, block=160, outputs=1, counts=LiveCounts())
+    stream = devices.DeviceStream(engine, None, None, 0)  # type: ignore[arg-type]
+    began = time.monotonic()
+    stream.lost = True
+    assert stream.reopen() and engine.counts.reconnects == 1
+    assert time.monotonic() - began < devices.SETTLING_SECONDS
+    stream.close()
 
 
 class FakePortAudio:
