@@ -109,14 +109,15 @@ def run(bundle: Path, block: float, buffer: float | None, seconds: float, folder
     return report | {"recorded": len(captured)} | judge(captured, server.read(folder / "given.raw")[:, 0])
 
 
-COLUMNS = "block, ms | buffer, ms | late | xruns | new starts | told lost | lost | false | slip, most | at the end"
+COLUMNS = "block, ms | buffer, ms | late | xruns | jumps | new starts"
+COLUMNS += " | told lost | lost | false | slip, most | at the end"
 
 
 def row(block: float, buffer: float | None, report: dict) -> str:
     """A line of the table; frames as milliseconds."""
     told, lost, most, end = (1000 * report[name] / RATE for name in ("lost_frames", "lost", "slip_most", "slip_end"))
     cells = [f"{block:g}", f"{buffer:g}" if buffer else "", f"{100 * report['late_share']:.2f} %"]
-    cells += [str(report["xruns"]), str(report["reconnects"])]
+    cells += [str(report["xruns"]), str(report["jumps"]), str(report["reconnects"])]
     cells += [f"{told:.1f}", f"{lost:.1f}", str(report["false_losses"]), f"{most:.2f}", f"{end:.2f}"]
     return "| " + " | ".join(cells) + " |"
 

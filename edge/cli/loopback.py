@@ -49,5 +49,6 @@ def loop_text(loop: dict) -> str:
         f"latency {loop['latency_ms']:.1f} ms from microphone to loudspeaker, measured: {loop['engine_ms']:.1f} in the "
         f"model and its block, {loop['devices_ms']:.1f} in the devices and theirs ({loop['clicks_found']} clicks, "
         f"{loop['devices_ms_least']:.1f} to {loop['devices_ms_most']:.1f}; the devices themselves tell "
-        f"{loop['devices_ms_told']:.1f}); {loop['sample_rate']} Hz, {loop['xruns']} xruns"
+        f"{loop['devices_ms_told']:.1f}); {loop['sample_rate']} Hz, {loop['xruns']} xruns; "
+        "how late the model's thread is woken is not in it"
     )

@@ -27,7 +27,10 @@ class Loop:
 
 
 class ClickPlayer:
-    """Takes the place of a LiveEngine on a device: plays clicks and keeps what comes in."""
+    """Takes the place of a LiveEngine on a device: plays clicks and keeps what comes in.
+
+    It has no worker, so its lead lacks the time in which a LiveEngine's is woken.
+    """
 
     def __init__(self, rate: int, block: int, outputs: int = 1, seed: int = 0):
         """rate in Hz, block in frames. Each click is a noise of its own, so late ones are not taken for others."""
