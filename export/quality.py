@@ -1,4 +1,4 @@
-"""What compression cost in quality, on recordings that nothing was trained or calibrated on."""
+"""What compression cost in quality, on recordings held out from training and int8 calibration."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial

@@ -28,7 +28,7 @@ class Pruning:
     """How a kind of network is made thinner; its kind is that of edge.models.architectures.
 
     groups: its sets of coupled channels. trace: keyword arguments of `torch_pruning.DependencyGraph.build_dependency`.
-    clips: real audio for its forward, to judge the channels by; never what quality is measured on. output: of the
+    clips: real audio for its forward, to judge the channels by, not as quality is measured on it. output: of the
     forward, for a clip. branches: residual branches that can leave. width: what is left, as the share of every width
     that would leave as much (`allocate`), by ratio. settle: called on the thinned network, for
     attributes that follow from widths.
