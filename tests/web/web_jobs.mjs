@@ -1,7 +1,7 @@
 // node web_jobs.mjs JOBS.json: runs a list of jobs on the browser's modules; samples come and go as raw float32 files.
 import { readFile, writeFile } from "node:fs/promises";
-import { createEnhancer, createSeparator } from "../edge/web/index.js";
-import { statistics } from "../edge/web/separator.js";
+import { createEnhancer, createSeparator } from "../../edge/web/index.js";
+import { statistics } from "../../edge/web/separator.js";
 
 const { runtime, jobs } = JSON.parse(await readFile(process.argv[2]));
 
