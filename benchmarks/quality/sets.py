@@ -27,8 +27,17 @@ LONGEST = 10.0  # seconds of a user's file that are used
 LEVELS_DBFS = (-10, -20, -30, -40, -50, -60)  # peaks
 HISTORY = (0, 1, 10, 59)  # minutes of the same stream before the one that is judged
 CONDITIONS = (
-    *("noise", "babble", "reverb", "noise+reverb", "band-limited", "silence", "noise alone", "clean", "levels"),
-    *("whisper", "long"),
+    "noise",
+    "babble",
+    "reverb",
+    "noise+reverb",
+    "band-limited",
+    "silence",
+    "noise alone",
+    "clean",
+    "levels",
+    "whisper",
+    "long",
 )
 
 

@@ -25,6 +25,7 @@ CLOSE_SECONDS = 2.0  # a lost device may never close
 REOPEN_SECONDS = 20.0
 SETTLING_SECONDS = 1.25  # of callbacks without a pause, before the devices' habits are known: a Pace looks at 1 s
 SETTLING_BLOCKS = 10  # the same, where blocks are long: a Pace looks at 8
+UNSETTLED_SECONDS = 8.0  # that such pauses may take
 PAUSE_SECONDS = 0.5  # a sound server takes its first buffers and then may wait so long, or four times as long
 INPUT_BLOCKS = 3  # PortAudio reads block by block up to here; from a longer buffer it reads a quarter at a time
 SILENT_BLOCK, SILENT_BUFFER = 0.05, 0.1  # seconds, of the silence beside an output
@@ -185,10 +186,10 @@ class DeviceStream:
         heard = self._clock.opened + self._shift
         return max(0.0, float(np.median(plays)) - heard + (self.engine.lead - self.engine.delay) / self.engine.rate)
 
-    def settle(self, most: float = 8.0) -> None:
-        """Wait until all callbacks came for a while without a pause, at most `most` seconds more than it takes."""
+    def settle(self) -> None:
+        """Wait until all callbacks came for a while without a pause, at most UNSETTLED_SECONDS more than it takes."""
         steady = max(SETTLING_SECONDS, SETTLING_BLOCKS * self.engine.block / self.engine.rate)
-        until = time.monotonic() + most + steady
+        until = time.monotonic() + UNSETTLED_SECONDS + steady
         calls = [self._captures, self._plays] if self._inputs else [self._plays]
         while time.monotonic() < until and any(each.steady < steady for each in calls):
             time.sleep(0.05)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_enhancer import SMALL
 from torch import nn
 
 from edge.compression.enhancer_groups import prune_seeds, trace_arguments
@@ -12,21 +13,6 @@ from edge.export.lower_enhancer import lower_enhancer
 from edge.models.enhancer import Enhancer, EnhancerConfig
 from edge.models.enhancer.bands import ChannelNorm
 from edge.models.widths import fit_widths
-
-SMALL = EnhancerConfig(
-    hop=64,
-    stride=4,
-    channels=12,
-    growth=8,
-    bands=8,
-    width=12,
-    mix_heads=2,
-    attention=16,
-    heads=2,
-    attention_window=9,
-    ffn=24,
-    time_channels=(8, 12),
-)
 
 
 def network(config: EnhancerConfig, seed: int = 0) -> Enhancer:

@@ -83,19 +83,32 @@ def test_some_seconds_through_a_sound_server(enhancer_path, tmp_path):
     assert latency["round_trip"] <= latency["model"] + 2 * latency["block"] + 0.1
 
 
+def begin(server, bundle, *options: str):
+    """A live run that Ctrl-C ends, and a function that reads what it says up to a word and returns the lines before."""
+    process = subprocess.Popen(
+        command(bundle, "--input", "pulse", "--output", "pulse", *options),
+        env=server.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+    def wait_for(word: str) -> list[str]:
+        assert process.stderr is not None
+        told: list[str] = []
+        while word not in (line := process.stderr.readline()):
+            assert line, f"it ended before {word!r}"
+            told.append(line)
+        return told
+
+    return process, wait_for
+
+
 def test_interrupted_live_run_ends_well(enhancer_path, tmp_path):
     with pulse_server(tmp_path, RATE) as server:
-        process = subprocess.Popen(
-            command(enhancer_path, "--input", "pulse", "--output", "pulse", "--record", str(tmp_path / "record")),
-            env=server.env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-        assert process.stderr is not None
-        while "latency" not in (line := process.stderr.readline()):
-            assert line, "it ended before it began"
+        process, wait_for = begin(server, enhancer_path, "--record", str(tmp_path / "record"))
+        wait_for("latency")
         time.sleep(1)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
@@ -107,29 +120,14 @@ def test_interrupted_live_run_ends_well(enhancer_path, tmp_path):
 def test_a_device_that_vanishes_is_found_again(enhancer_path, tmp_path):
     record = str(tmp_path / "record")
     with pulse_server(tmp_path, RATE) as server:
-        process = subprocess.Popen(
-            command(enhancer_path, "--input", "pulse", "--output", "pulse", "--seconds", "40", "--record", record),
-            env=server.env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-        assert process.stderr is not None
-        told = []
-
-        def wait_for(word: str) -> None:
-            while word not in (line := process.stderr.readline()):
-                assert line, f"it ended before {word!r}"
-                told.append(line)
-
-        wait_for("latency")
+        process, wait_for = begin(server, enhancer_path, "--seconds", "40", "--record", record)
+        told = wait_for("latency")
         began = time.monotonic()
         time.sleep(1)
         server.stop()
-        wait_for("has vanished")
+        told += wait_for("has vanished")
         server.start()
-        wait_for("is back")
+        told += wait_for("is back")
         time.sleep(1)
         seconds = time.monotonic() - began
         process.send_signal(signal.SIGINT)

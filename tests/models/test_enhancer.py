@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_enhancer import SMALL
 
 from edge.compression.cost import macs_per_second
 from edge.errors import InputError
@@ -13,20 +14,6 @@ from edge.models.enhancer.bands import ChannelNorm
 from edge.models.enhancer.filterbank import odd_fourier_bases
 from edge.models.enhancer.recurrence import GatedRecurrence, TimeAttention
 
-SMALL = EnhancerConfig(
-    hop=64,
-    stride=4,
-    channels=12,
-    growth=8,
-    bands=8,
-    width=12,
-    mix_heads=2,
-    attention=16,
-    heads=2,
-    attention_window=9,
-    ffn=24,
-    time_channels=(8, 12),
-)
 HOP = SMALL.hop
 
 
