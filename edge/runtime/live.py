@@ -185,6 +185,7 @@ class LiveEngine:
             self.position, self.lead = self.position + shift, self.lead - shift
             self.fades.jumped = True
             if self.position > self.played.end:
+                self.counts.jumped_frames += self.position - self.played.end
                 self.played.skip(self.position)
         start = self.position
         count = self._play(start, out)

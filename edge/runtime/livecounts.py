@@ -15,6 +15,7 @@ class LiveCounts:
     late_frames: int = 0
     skips: int = 0  # times that the worker gave up what it had missed
     jumps: int = 0  # times that playing changed its place, as the devices had moved apart
+    jumped_frames: int = 0  # of the jumps forward: captured, but never played
     xruns: int = 0
     lost_frames: int = 0  # that the device captured and lost; a recording has silence for them
     reconnects: int = 0

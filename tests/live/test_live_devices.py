@@ -48,8 +48,9 @@ def compare(bundle: Path, report: dict, folder: Path) -> tuple[np.ndarray, np.nd
     offline = np.concatenate([session.process(captured), session.flush()])[: len(played)]
     played = played[: len(offline)]
     equal = np.abs(played - offline) <= 1e-6
-    # a late block is dry, and its two ends fade
-    assert np.count_nonzero(~equal) <= report["late_frames"] + 4 * FADE * report["late_blocks"]
+    # a late block is dry, and its two ends fade; a jump leaves something out, and fades
+    allowed = report["late_frames"] + report["jumped_frames"]
+    assert np.count_nonzero(~equal) <= allowed + 4 * FADE * (report["late_blocks"] + report["jumps"])
     return played, equal
 
 
@@ -72,10 +73,10 @@ def found_in(heard: np.ndarray, played: np.ndarray, pieces: int = 30) -> tuple[i
 def test_some_seconds_through_a_sound_server(enhancer_path, tmp_path):
     with pulse_server(tmp_path, RATE) as server:
         report, heard = live(server, enhancer_path, tmp_path, 6)
-    if report["reconnects"] or report["seconds"] < 2:
+    if report["reconnects"] or report["lost_frames"] or report["seconds"] < 2:
         pytest.skip("the sound server broke off: this machine is too busy for sound")
     played, equal = compare(enhancer_path, report, tmp_path)
-    assert equal.mean() > 0.9 - 2 * report["late_share"]
+    assert equal.mean() > 0.9 - 2 * report["late_share"] - report["jumped_frames"] / len(equal)
     if report["xruns"] == 0:  # each leaves a gap in what is heard
         found, tried = found_in(heard, played)
         assert found > 0.7 * tried
@@ -183,8 +184,8 @@ def test_five_minutes_of_speech(enhancer_path, tmp_path, hogs):
             process.kill()
             process.wait()
     print(json.dumps(report))
-    if report["reconnects"]:
-        pytest.skip("the sound server broke off, and the model started again: this machine is too busy for sound")
+    if report["reconnects"] or report["lost_frames"]:
+        pytest.skip("the sound server broke off, and the model lacks something: this machine is too busy for sound")
     played, equal = compare(bundle, report, tmp_path)
     print(f"{equal.mean():.5f} of {len(played)} frames equal the offline result")
     print(f"found and tried in what was heard: {found_in(heard, played)}")

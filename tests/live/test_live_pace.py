@@ -118,6 +118,7 @@ def test_after_an_output_that_paused_the_lag_is_what_it_was(pause):
     devices.run(150)
     engine = devices.engine
     assert devices.lags[-1] <= usual + TOLERATED and engine.counts.jumps == 1
+    assert abs(engine.counts.jumped_frames - pause * BLOCK) <= TOLERATED
     recorded = np.zeros((100, 1), np.float32)
     for ring, sign in ((engine.captured, 1), (engine.played, -1)):
         assert ring.read(ring.end - 100, recorded) == 100
