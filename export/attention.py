@@ -1,5 +1,7 @@
 """Layers of the cross-domain transformer in the form that mobile runtimes run whole (see delegable.py)."""
 
+import math
+
 import torch
 from torch import nn
 
@@ -20,10 +22,10 @@ def scaled_linear(layer: nn.Linear, scale: torch.Tensor | float) -> nn.Linear:
 class Attention(nn.Module):
     """Attention as three Linears, two batched products and a softmax; both scales folded into the weights.
 
-    Where the scores of all heads are large, each head's live alone.
+    Where the scores of all heads are large, each head's live alone; where these are, those of some queries.
     """
 
-    LARGE = 1 << 22  # scores
+    LARGE = 1 << 21  # scores
 
     def __init__(self, attention: transformer.Attention, layer_scale: torch.Tensor):
         super().__init__()
@@ -43,9 +45,11 @@ class Attention(nn.Module):
             out = self._attend(q, k, v)
         return self.out(out.permute(1, 0, 2).reshape(1, t, -1))
 
-    @staticmethod
-    def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        return torch.bmm(torch.softmax(torch.bmm(q, k), -1), v)
+    def _attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        queries = q.shape[1]
+        parts = min(queries, math.ceil(q.shape[0] * queries * k.shape[2] / self.LARGE))
+        out = [torch.bmm(torch.softmax(torch.bmm(part, k), -1), v) for part in q.tensor_split(parts, 1)]
+        return torch.cat(out, 1) if parts > 1 else out[0]
 
 
 class TransformerLayer(nn.Module):

@@ -10,13 +10,15 @@ The targets are the forms of norms.py; XNNPACK has no GELU in fp16.
 A layer with an attribute `keep_float` (the reason, a string) is never quantized.
 """
 
+from __future__ import annotations
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from edge.compression.int8 import UNTRAINED
 from edge.export.norms import FORMS, RowNorm, lift, pointwise, time_mean
-from edge.export.tiles import RowTiles
+from edge.export.tiles import RowTiles, UpsampledRows
 from edge.models import hybrid
 
 FOLDED = "a norm is folded in, with columns for its statistics"
@@ -243,12 +245,13 @@ class Upsampling(nn.Module):
 
 class Decoder(nn.Module):
     """DecoderLayer on (1, C, F, T), from the GELU of the layer before on; with `tiles` in so many tiles of rows, up to
-    its last convolution."""
+    its last convolution, and from the last one of the layer before on, where `take_upsampling` took it."""
 
     conv_tr: nn.Module
 
     def __init__(self, layer: hybrid.DecoderLayer, target: str, tiles: int = 1, first: bool = False):
         super().__init__()
+        self.upsampling: nn.ConvTranspose2d | None = None
         self.gelu = nn.Identity() if first else gelu(target)
         self.rewrite = GatedConv(layer.rewrite)
         self.tiles = RowTiles([self.rewrite.value, self.rewrite.gate], tiles)
@@ -256,11 +259,19 @@ class Decoder(nn.Module):
         self.conv_tr = Upsampling(layer.conv_tr) if rewritten else as_conv_transpose2d(layer.conv_tr)
         self.dconv = residual_branches(layer.dconv, target)
 
+    def take_upsampling(self, before: Decoder) -> None:
+        """Run the last convolution of the layer before in this one's tiles."""
+        assert isinstance(before.conv_tr, nn.ConvTranspose2d)
+        self.upsampling, before.conv_tr = before.conv_tr, nn.Identity()
+        self.crop = int(self.upsampling.padding[0])
+        self.upsampling.padding = (0, self.upsampling.padding[1])  # type: ignore[assignment]
+
     def forward(self, x: torch.Tensor, skip: torch.Tensor, length: int | None = None) -> torch.Tensor:
-        x = self.conv_tr(self.tiles(self._level, x, skip))
+        before = x if self.upsampling is None else UpsampledRows(self.upsampling, x, self.crop)
+        x = self.conv_tr(self.tiles(self._level, skip, before))
         if length is not None and x.shape[-1] != length:
             x = x[..., :length]
         return x
 
-    def _level(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+    def _level(self, skip: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         return self.dconv(self.rewrite(self.gelu(x) + skip))

@@ -92,6 +92,8 @@ class LoweredHTDemucs(nn.Module):
             Decoder(layer, target, n, first=i == 0)
             for i, (layer, n) in enumerate(zip(model.decoder, tiles, strict=True))
         )
+        if levels > 1:
+            self.decoder[-1].take_upsampling(self.decoder[-2])
         self.tdecoder = nn.ModuleList(Decoder(layer, target, first=i == 0) for i, layer in enumerate(model.tdecoder))
         for layer, why in (
             (self.encoder[0].conv, "first convolution"),
@@ -152,9 +154,11 @@ class LoweredHTDemucs(nn.Module):
             skips_t.append(xt)
         if self.transformed:
             x, xt = self._transform(x, xt)
-        for decode, decode_t in zip(self.decoder, self.tdecoder, strict=True):
-            x = decode(x, skips.pop())
+        # the waveform to its end first: nothing but its stems then lives beside the spectrogram's last level
+        for decode_t in self.tdecoder:
             xt = decode_t(xt, skips_t.pop(), lengths.pop())
+        for decode in self.decoder:
+            x = decode(x, skips.pop())
         return xt, x
 
     def _transform(self, x: torch.Tensor, xt: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -124,26 +124,30 @@ class Synthesis(nn.Module):
         p, half, t, s = self.p, self.q // 2, self.frames, self.signals
         channels = rows.shape[1]
         rows = rows.reshape(channels, -1, t).permute(1, 0, 2)  # (K, C, frames)
-        x = torch.bmm(self.split * scale.reshape(1, 1, 1), F.pad(rows, (0, 3)).reshape(1, half, -1))
-        tiles = self._tiles(x.reshape(half + 1, 2 * p, -1), channels)
+        coefficients = self._coefficients(rows[:1], rows[-1:], scale, offset)
+        tiles = self._tiles(F.pad(rows, (0, 3)).reshape(1, half, -1), self.split * scale.reshape(1, 1, 1), channels)
         direct, mirrored = (torch.cat(parts).reshape(half + 1, p, -1) for parts in zip(*tiles, strict=True))
         mirrored = torch.bmm(self.mirror_0, mirrored[1:half].reshape(1, half - 1, -1)).reshape(half - 1, p, -1)
         mirrored = torch.bmm(self.mirror_1 * self.copies, mirrored)
         x = torch.cat([direct, mirrored]).reshape(1, self.hop, s * (t + 3))  # r = m0 + Q m1 lies at (m0, m1)
-        x = x + torch.bmm(self._basis(), self._coefficients(rows, scale, offset))
+        x = x + torch.bmm(self._basis(), coefficients)
         x = x.reshape(self.q, p, s, t + 3).permute(2, 1, 0, 3).reshape(s, self.hop, t + 3)
         return x.permute(0, 2, 1).reshape(s, 1, t + 3, self.hop)
 
-    def _tiles(self, x: torch.Tensor, channels: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Of (m0, (re or im, k0), values), some m0 at a time: (points, S (frames + 3)) as it is, and mirrored.
+    def _tiles(
+        self, rows: torch.Tensor, split: torch.Tensor, channels: int
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Of rows (1, k1, values), some m0 at a time: (points, S (frames + 3)) as it is, and mirrored.
 
         All points at a time would be the largest tensor of the network.
         """
         width, start = self.signals * (self.frames + 3), 0
         for second, taps in zip(self.second, self.taps, strict=True):
             matrices = self._second_stage(second)
-            part = torch.bmm(matrices, x[start : start + len(matrices)])
-            start += len(matrices)
+            end = start + len(matrices)
+            x = torch.bmm(split[:, 2 * start : 2 * end], rows).reshape(len(matrices), 2 * self.p, -1)
+            part = torch.bmm(matrices, x)
+            start = end
             part = torch.bmm(self._mixing(taps), part.reshape(len(matrices) * self.p, 2 * channels, self.frames + 3))
             part = part.reshape(len(matrices) * self.p, 8 * width)
             yield _overlapped(part, 0, width), _overlapped(part, 4, width)
@@ -161,8 +165,7 @@ class Synthesis(nn.Module):
         # the Hann window: tap crop + 1 turns once in nfft samples
         window = self.gain * (self.one_half - self.one_half * taps[:, :, :, :1, self.crop + 1 : self.crop + 2, :1])
         w = self.weight.reshape(-1, self.signals, 1, self.weight.shape[-1])
-        none = torch.zeros_like(w)
-        w = torch.cat([torch.cat([w, none], 2), torch.cat([none, w], 2)])
+        w = torch.cat([F.pad(w, (0, 0, 0, 1)), F.pad(w, (0, 0, 1, 0))])
         mixed = torch.bmm((taps * window).reshape(1, -1, w.shape[0]), w.reshape(1, w.shape[0], -1))
         return mixed.reshape(cos.shape[0], 8 * self.signals, -1)
 
@@ -181,13 +184,18 @@ class Synthesis(nn.Module):
         waves = torch.cat([waves, self.sine * once_sin * (self.one - nyquist)], 2)
         return self.gain * waves.reshape(1, self.hop, -1)
 
-    def _coefficients(self, rows: torch.Tensor, scale: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
-        """(1, (quarter, waves), S (frames + 3)): what the waves of `_basis` get, each quarter a frame later."""
+    def _coefficients(
+        self, first: torch.Tensor, last: torch.Tensor, scale: torch.Tensor, offset: torch.Tensor
+    ) -> torch.Tensor:
+        """(1, (quarter, waves), S (frames + 3)): what the waves of `_basis` get, each quarter a frame later.
+
+        first, last: of the rows.
+        """
         s, t, crop = self.signals, self.frames, self.crop
         low, high = self.weight[: crop + 1], self.weight[-crop:]
         below, above = (
             torch.bmm(w.reshape(1, -1, w.shape[-1]), row).reshape(-1, s, t) * scale.reshape(1, 1, 1)
-            for w, row in ((low, rows[:1]), (high, rows[-1:]))
+            for w, row in ((low, first), (high, last))
         )
         constant = (self.bias * scale.reshape(1, 1, 1) + offset.reshape(1, 1, 1)) * self.ones
         waves = torch.cat([below, above[:1] + self.one_half * constant[:1], above[1:], constant[1:]])

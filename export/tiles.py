@@ -12,6 +12,25 @@ from torch import nn
 from torch.nn import functional as F
 
 
+class UpsampledRows:
+    """The output (1, C, F, T) of a transposed convolution without padding, made where its rows are cut out.
+
+    crop: rows that are left out at both ends.
+    """
+
+    def __init__(self, conv: nn.ConvTranspose2d, x: torch.Tensor, crop: int):
+        self.conv, self.x, self.crop = conv, x, crop
+        self.kernel, self.stride = conv.kernel_size[0], conv.stride[0]
+        self.rows = (x.shape[2] - 1) * self.stride + self.kernel - 2 * crop
+
+    def cut(self, start: int, stop: int) -> torch.Tensor:
+        first = max(0, -(-(start + self.crop + 1 - self.kernel) // self.stride))
+        last = min(self.x.shape[2] - 1, (stop - 1 + self.crop) // self.stride)
+        made = self.conv(self.x[:, :, first : last + 1])
+        offset = self.crop - first * self.stride
+        return made[:, :, start + offset : stop + offset]
+
+
 class RowTiles:
     """Runs a level in `count` tiles of rows; with one, as it is.
 
@@ -25,19 +44,26 @@ class RowTiles:
             for conv in convs:
                 conv.padding = (0, conv.padding[1])  # type: ignore[assignment]
 
-    def __call__(self, level: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> torch.Tensor:
+    def __call__(
+        self, level: Callable[..., torch.Tensor], x: torch.Tensor, *others: torch.Tensor | UpsampledRows
+    ) -> torch.Tensor:
         """`level` of inputs (1, C, F, T), of one height."""
         if self.count == 1:
-            return level(*inputs)
-        rows = inputs[0].shape[2]
+            return level(x, *others)
+        rows = x.shape[2]
         outputs = (rows + 2 * self.padding - self.kernel) // self.stride + 1
         bounds = [outputs * i // self.count for i in range(self.count + 1)]
         tiles = []
         for first, end in itertools.pairwise(bounds):
             start = first * self.stride - self.padding
             stop = (end - 1) * self.stride - self.padding + self.kernel
-            cut = [x[:, :, max(start, 0) : min(stop, rows)] for x in inputs]
+            within = max(start, 0), min(stop, rows)
+            cut = [x[:, :, slice(*within)], *(_cut(other, *within) for other in others)]
             if start < 0 or stop > rows:
                 cut = [F.pad(x, (0, 0, max(-start, 0), max(stop - rows, 0))) for x in cut]
             tiles.append(level(*cut))
         return torch.cat(tiles, 2)
+
+
+def _cut(x: torch.Tensor | UpsampledRows, start: int, stop: int) -> torch.Tensor:
+    return x.cut(start, stop) if isinstance(x, UpsampledRows) else x[:, :, start:stop]

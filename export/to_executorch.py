@@ -4,7 +4,6 @@ import copy
 import importlib.metadata
 
 import torch
-from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.devtools.backend_debug import get_delegation_info
 from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 from torch import fx, nn
@@ -13,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 from edge.compression.int8 import PlannedLayer, float_precision
 from edge.errors import EdgeError
 from edge.export.exported import Exported
+from edge.export.partitions import WholePartitioner
 from edge.export.quiet import quiet
 
 # each op left to the portable kernels splits the graph; the two flips of the STFT's reflection are expected
@@ -36,7 +36,7 @@ def to_executorch(module: nn.Module, example: tuple[torch.Tensor, ...], plan: li
         program = torch.export.export(module, example, strict=False)
         lowered = to_edge_transform_and_lower(
             program,
-            partitioner=[XnnpackPartitioner()],
+            partitioner=[WholePartitioner()],
             # the plain cast takes a fifth of the instructions of the one that follows dimension orders
             compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
         )

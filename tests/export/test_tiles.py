@@ -3,6 +3,7 @@
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from torch import nn
 from edge.compression.int8_onnx import own_weights, store_int8
 from edge.export.attention import Attention
 from edge.export.delegable import Downsampling
-from edge.export.tiles import RowTiles
+from edge.export.tiles import RowTiles, UpsampledRows
 from edge.models.transformer import Attention as Trained
 
 
@@ -59,6 +60,36 @@ def test_two_taps_of_many_channels_are_the_strided_convolution(rows, stride, pad
         torch.testing.assert_close(Downsampling(conv)(x), conv(x), rtol=1e-5, atol=1e-5)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.integers(2, 9),
+    kernel=st.integers(1, 8),
+    stride=st.integers(1, 5),
+    crop=st.integers(0, 3),
+    count=st.integers(1, 4),
+)
+def test_upsampled_tiles_are_the_whole(rows, kernel, stride, crop, count):
+    upsampling = nn.ConvTranspose2d(2, 3, (kernel, 1), (stride, 1), (crop, 0))
+    height = (rows - 1) * stride + kernel - 2 * crop
+    if kernel < stride or height < 3 + count:
+        return
+    torch.manual_seed(rows)
+    conv = nn.Conv2d(3, 4, 3, padding=1)
+    x, skip = torch.randn(1, 2, rows, 5), torch.randn(1, 3, height, 5)
+
+    def level(skip, x):
+        return conv(torch.relu(x) + skip)
+
+    with torch.no_grad():
+        whole = level(skip, upsampling(x))
+        upsampling.padding = (0, 0)
+        made = UpsampledRows(upsampling, x, crop)
+        assert made.rows == height
+        torch.testing.assert_close(made.cut(1, height - 1), made.cut(0, height)[:, :, 1:-1])
+        if count > 1:
+            torch.testing.assert_close(RowTiles([conv], count)(level, skip, made), whole)
+
+
 def test_a_tile_takes_only_its_rows():
     conv = nn.Conv2d(1, 1, (8, 1), (4, 1), (2, 0))
     tiles, seen = RowTiles([conv], 4), []
@@ -71,13 +102,14 @@ def test_a_tile_takes_only_its_rows():
     assert seen == [4 * 4 + 4] * 4  # of 64 rows four for each of four outputs, and the four that the kernel overlaps
 
 
-def test_heads_one_at_a_time(monkeypatch):
+@pytest.mark.parametrize("large", [1, 200, 30 * 17])
+def test_heads_and_queries_some_at_a_time(monkeypatch, large):
     torch.manual_seed(0)
     trained = Trained(24, 4, 6)
     x, y = torch.randn(1, 30, 24), torch.randn(1, 17, 24)
     with torch.no_grad():
         together = Attention(trained, torch.ones(24))(x, y)
-        monkeypatch.setattr(Attention, "LARGE", 1)
+        monkeypatch.setattr(Attention, "LARGE", large)
         torch.testing.assert_close(Attention(trained, torch.ones(24))(x, y), together)
 
 
