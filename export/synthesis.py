@@ -124,8 +124,10 @@ class Synthesis(nn.Module):
         p, half, t, s = self.p, self.q // 2, self.frames, self.signals
         channels = rows.shape[1]
         rows = rows.reshape(channels, -1, t).permute(1, 0, 2)  # (K, C, frames)
-        coefficients = self._coefficients(rows[:1], rows[-1:], scale, offset)
-        tiles = self._tiles(F.pad(rows, (0, 3)).reshape(1, half, -1), self.split * scale.reshape(1, 1, 1), channels)
+        rows = F.pad(rows, (0, 3))
+        # of what lives on anyway, whenever a runtime chooses to make it
+        coefficients = self._coefficients(rows[:1, :, :t], rows[-1:, :, :t], scale, offset)
+        tiles = self._tiles(rows.reshape(1, half, -1), self.split * scale.reshape(1, 1, 1), channels)
         direct, mirrored = (torch.cat(parts).reshape(half + 1, p, -1) for parts in zip(*tiles, strict=True))
         mirrored = torch.bmm(self.mirror_0, mirrored[1:half].reshape(1, half - 1, -1)).reshape(half - 1, p, -1)
         mirrored = torch.bmm(self.mirror_1 * self.copies, mirrored)

@@ -89,7 +89,10 @@ def test_residual_branch_is_exact_for_any_weights(seed, channels, hidden, shape,
         rows = x[0].transpose(0, 1)  # each row by itself, as DConv has it
         expected = (rows + layer(rows)).transpose(0, 1)[None]
         for target in ("onnx", "executorch"):
-            assert snr_db(expected.numpy(), ResidualBranch(layer, target)(x).numpy()) > 90
+            branch = ResidualBranch(layer, target)
+            assert snr_db(expected.numpy(), branch(x).numpy()) > 90
+            branch.LARGE = 0  # in parts of time
+            assert snr_db(expected.numpy(), branch(x).numpy()) > 90
 
 
 def test_silence_and_extremes_stay_finite():
