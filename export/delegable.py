@@ -18,10 +18,11 @@ from torch.nn import functional as F
 
 from edge.compression.int8 import UNTRAINED
 from edge.export.norms import FORMS, RowNorm, lift, pointwise, time_mean
-from edge.export.tiles import RowTiles, UpsampledRows
+from edge.export.tiles import RowTiles, Upsampled, bounds
 from edge.models import hybrid
 
 FOLDED = "a norm is folded in, with columns for its statistics"
+LARGE, PARTS = 3 << 20, 4  # values of an output that is made in so many parts of time
 
 
 def as_conv2d(conv: nn.Conv1d | nn.Conv2d, rows: slice = slice(None)) -> nn.Conv2d:
@@ -99,7 +100,6 @@ class ResidualBranch(nn.Module):
     """
 
     CONSTANT = 8.0  # of the two channels: GELU leaves it as it is
-    LARGE, PARTS = 3 << 20, 4  # values of an output that is made in so many parts of time
 
     def __init__(self, layer: nn.Sequential, target: str):
         super().__init__()
@@ -151,9 +151,9 @@ class ResidualBranch(nn.Module):
         variance = self.total(time_mean(power * power, self.target)) - mean * mean
         variance = torch.clamp(variance, min=self.eps)  # it holds eps, but as a difference is rounded
         h = h * (self.spread(mean) * torch.rsqrt(variance))
-        if x.numel() <= self.LARGE:
+        if x.numel() <= LARGE:
             return self._gated(h, x)
-        parts = zip(h.tensor_split(self.PARTS, -1), x.tensor_split(self.PARTS, -1), strict=True)
+        parts = zip(h.tensor_split(PARTS, -1), x.tensor_split(PARTS, -1), strict=True)
         return torch.cat([self._gated(*part) for part in parts], -1)
 
     def _gated(self, h: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -250,6 +250,22 @@ class Upsampling(nn.Module):
         return y.permute(0, 3, 1, 2)
 
 
+class PartedUpsampling(nn.Module):
+    """Transposed convolution over time, where its output is large in parts of it: ONNX Runtime holds each tap of each
+    input beside it."""
+
+    def __init__(self, conv: nn.ConvTranspose1d):
+        super().__init__()
+        self.conv = as_conv_transpose2d(conv)
+        self.crop = int(self.conv.padding[1])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        made = Upsampled(self.conv, x, self.crop, axis=3)
+        whole = self.conv.out_channels * made.size <= LARGE
+        self.conv.padding = (0, self.crop if whole else 0)  # type: ignore[assignment]
+        return self.conv(x) if whole else torch.cat([made.cut(*part) for part in bounds(made.size, PARTS)], 3)
+
+
 class Decoder(nn.Module):
     """DecoderLayer on (1, C, F, T), from the GELU of the layer before on; with `tiles` in so many tiles of rows, up to
     its last convolution, and from the last one of the layer before on, where `take_upsampling` took it."""
@@ -262,8 +278,12 @@ class Decoder(nn.Module):
         self.gelu = nn.Identity() if first else gelu(target)
         self.rewrite = GatedConv(layer.rewrite)
         self.tiles = RowTiles([self.rewrite.value, self.rewrite.gate], tiles)
-        rewritten = FORMS[target].delegated and Upsampling.fits(layer.conv_tr)
-        self.conv_tr = Upsampling(layer.conv_tr) if rewritten else as_conv_transpose2d(layer.conv_tr)
+        if isinstance(layer.conv_tr, nn.ConvTranspose2d):
+            self.conv_tr = as_conv_transpose2d(layer.conv_tr)
+        elif FORMS[target].delegated and Upsampling.fits(layer.conv_tr):
+            self.conv_tr = Upsampling(layer.conv_tr)
+        else:
+            self.conv_tr = PartedUpsampling(layer.conv_tr)
         self.dconv = residual_branches(layer.dconv, target)
 
     def take_upsampling(self, before: Decoder) -> None:
@@ -274,7 +294,7 @@ class Decoder(nn.Module):
         self.upsampling.padding = (0, self.upsampling.padding[1])  # type: ignore[assignment]
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor, length: int | None = None) -> torch.Tensor:
-        before = x if self.upsampling is None else UpsampledRows(self.upsampling, x, self.crop)
+        before = x if self.upsampling is None else Upsampled(self.upsampling, x, self.crop)
         x = self.conv_tr(self.tiles(self._level, skip, before))
         if length is not None and x.shape[-1] != length:
             x = x[..., :length]

@@ -128,20 +128,20 @@ class Synthesis(nn.Module):
         # of what lives on anyway, whenever a runtime chooses to make it
         coefficients = self._coefficients(rows[:1, :, :t], rows[-1:, :, :t], scale, offset)
         tiles = self._tiles(rows.reshape(1, half, -1), self.split * scale.reshape(1, 1, 1), channels)
-        direct, mirrored = (torch.cat(parts).reshape(half + 1, p, -1) for parts in zip(*tiles, strict=True))
-        mirrored = torch.bmm(self.mirror_0, mirrored[1:half].reshape(1, half - 1, -1)).reshape(half - 1, p, -1)
+        both = torch.cat([*tiles]).reshape(half + 1, p, 2 * s * (t + 3))
+        direct, mirrored = both[..., : s * (t + 3)], both[1:half, :, s * (t + 3) :]
+        mirrored = torch.bmm(self.mirror_0, mirrored.reshape(1, half - 1, -1)).reshape(half - 1, p, -1)
         mirrored = torch.bmm(self.mirror_1 * self.copies, mirrored)
         x = torch.cat([direct, mirrored]).reshape(1, self.hop, s * (t + 3))  # r = m0 + Q m1 lies at (m0, m1)
         x = x + torch.bmm(self._basis(), coefficients)
         x = x.reshape(self.q, p, s, t + 3).permute(2, 1, 0, 3).reshape(s, self.hop, t + 3)
         return x.permute(0, 2, 1).reshape(s, 1, t + 3, self.hop)
 
-    def _tiles(
-        self, rows: torch.Tensor, split: torch.Tensor, channels: int
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Of rows (1, k1, values), some m0 at a time: (points, S (frames + 3)) as it is, and mirrored.
+    def _tiles(self, rows: torch.Tensor, split: torch.Tensor, channels: int) -> Iterator[torch.Tensor]:
+        """Of rows (1, k1, values), some m0 at a time: (points, (as it is, mirrored) S (frames + 3)).
 
-        All points at a time would be the largest tensor of the network.
+        All points at a time would be the largest tensor of the network. One tensor of each tile: of two, a runtime may
+        make all of one kind first and keep what the others come from.
         """
         width, start = self.signals * (self.frames + 3), 0
         for second, taps in zip(self.second, self.taps, strict=True):
@@ -152,7 +152,7 @@ class Synthesis(nn.Module):
             start = end
             part = torch.bmm(self._mixing(taps), part.reshape(len(matrices) * self.p, 2 * channels, self.frames + 3))
             part = part.reshape(len(matrices) * self.p, 8 * width)
-            yield _overlapped(part, 0, width), _overlapped(part, 4, width)
+            yield torch.cat([_overlapped(part, 0, width), _overlapped(part, 4, width)], 1)
 
     def _second_stage(self, rotations: nn.Module) -> torch.Tensor:
         """(m0, (m1, re or im), (re or im, k0))"""

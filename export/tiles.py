@@ -5,30 +5,29 @@ comes out as it does in the whole. A level's output is put together at its end.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 
-class UpsampledRows:
-    """The output (1, C, F, T) of a transposed convolution without padding, made where its rows are cut out.
+class Upsampled:
+    """The output (1, C, F, T) of a transposed convolution without padding, made where it is cut out.
 
-    crop: rows that are left out at both ends.
+    axis: 2, the rows, or 3, time. crop: values of it that are left out at both ends.
     """
 
-    def __init__(self, conv: nn.ConvTranspose2d, x: torch.Tensor, crop: int):
-        self.conv, self.x, self.crop = conv, x, crop
-        self.kernel, self.stride = conv.kernel_size[0], conv.stride[0]
-        self.rows = (x.shape[2] - 1) * self.stride + self.kernel - 2 * crop
+    def __init__(self, conv: nn.ConvTranspose2d, x: torch.Tensor, crop: int, axis: int = 2):
+        self.conv, self.x, self.crop, self.axis = conv, x, crop, axis
+        self.kernel, self.stride = conv.kernel_size[axis - 2], conv.stride[axis - 2]
+        self.size = (x.shape[axis] - 1) * self.stride + self.kernel - 2 * crop
 
     def cut(self, start: int, stop: int) -> torch.Tensor:
         first = max(0, -(-(start + self.crop + 1 - self.kernel) // self.stride))
-        last = min(self.x.shape[2] - 1, (stop - 1 + self.crop) // self.stride)
-        made = self.conv(self.x[:, :, first : last + 1])
-        offset = self.crop - first * self.stride
-        return made[:, :, start + offset : stop + offset]
+        last = min(self.x.shape[self.axis] - 1, (stop - 1 + self.crop) // self.stride)
+        made = self.conv(self.x.narrow(self.axis, first, last + 1 - first))
+        return made.narrow(self.axis, start + self.crop - first * self.stride, stop - start)
 
 
 class RowTiles:
@@ -45,16 +44,15 @@ class RowTiles:
                 conv.padding = (0, conv.padding[1])  # type: ignore[assignment]
 
     def __call__(
-        self, level: Callable[..., torch.Tensor], x: torch.Tensor, *others: torch.Tensor | UpsampledRows
+        self, level: Callable[..., torch.Tensor], x: torch.Tensor, *others: torch.Tensor | Upsampled
     ) -> torch.Tensor:
         """`level` of inputs (1, C, F, T), of one height."""
         if self.count == 1:
             return level(x, *others)
         rows = x.shape[2]
         outputs = (rows + 2 * self.padding - self.kernel) // self.stride + 1
-        bounds = [outputs * i // self.count for i in range(self.count + 1)]
         tiles = []
-        for first, end in itertools.pairwise(bounds):
+        for first, end in bounds(outputs, self.count):
             start = first * self.stride - self.padding
             stop = (end - 1) * self.stride - self.padding + self.kernel
             within = max(start, 0), min(stop, rows)
@@ -65,5 +63,10 @@ class RowTiles:
         return torch.cat(tiles, 2)
 
 
-def _cut(x: torch.Tensor | UpsampledRows, start: int, stop: int) -> torch.Tensor:
-    return x.cut(start, stop) if isinstance(x, UpsampledRows) else x[:, :, start:stop]
+def _cut(x: torch.Tensor | Upsampled, start: int, stop: int) -> torch.Tensor:
+    return x.cut(start, stop) if isinstance(x, Upsampled) else x[:, :, start:stop]
+
+
+def bounds(size: int, count: int) -> Iterator[tuple[int, int]]:
+    """First and end of `count` parts of nearly one size."""
+    return itertools.pairwise(size * i // count for i in range(count + 1))

@@ -13,7 +13,7 @@ from torch import nn
 from edge.compression.int8_onnx import own_weights, store_int8
 from edge.export.attention import Attention
 from edge.export.delegable import Downsampling
-from edge.export.tiles import RowTiles, UpsampledRows
+from edge.export.tiles import RowTiles, Upsampled
 from edge.models.transformer import Attention as Trained
 
 
@@ -83,8 +83,8 @@ def test_upsampled_tiles_are_the_whole(rows, kernel, stride, crop, count):
     with torch.no_grad():
         whole = level(skip, upsampling(x))
         upsampling.padding = (0, 0)
-        made = UpsampledRows(upsampling, x, crop)
-        assert made.rows == height
+        made = Upsampled(upsampling, x, crop)
+        assert made.size == height
         torch.testing.assert_close(made.cut(1, height - 1), made.cut(0, height)[:, :, 1:-1])
         if count > 1:
             torch.testing.assert_close(RowTiles([conv], count)(level, skip, made), whole)
