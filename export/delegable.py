@@ -22,7 +22,7 @@ from edge.export.tiles import RowTiles, Upsampled, bounds
 from edge.models import hybrid
 
 FOLDED = "a norm is folded in, with columns for its statistics"
-LARGE, PARTS = 3 << 20, 4  # values of an output that is made in so many parts of time
+LARGE, PARTS = 3 << 20, 4  # an output of more values than that is made in so many parts of time
 
 
 def as_conv2d(conv: nn.Conv1d | nn.Conv2d, rows: slice = slice(None)) -> nn.Conv2d:
@@ -153,7 +153,8 @@ class ResidualBranch(nn.Module):
         h = h * (self.spread(mean) * torch.rsqrt(variance))
         if x.numel() <= LARGE:
             return self._gated(h, x)
-        parts = zip(h.tensor_split(PARTS, -1), x.tensor_split(PARTS, -1), strict=True)
+        count = min(PARTS, x.shape[-1])
+        parts = zip(h.tensor_split(count, -1), x.tensor_split(count, -1), strict=True)
         return torch.cat([self._gated(*part) for part in parts], -1)
 
     def _gated(self, h: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""XNNPACK's share of a graph in as few parts as can be.
+"""XNNPACK's share of a graph in few parts, of which no two could be one.
 
 Each part plans memory of its own, and what passes from one to the next lives in the program's planned memory beside it.
 ExecuTorch's partitioner tries each pair of parts once, in one order, and leaves a graph of dynamic int8 Linears in
@@ -26,13 +26,13 @@ def merged(parts: Sequence[Partition], graph: fx.Graph) -> list[Partition]:
     """`parts` of `graph` put together, pair by pair, where what is left of the graph can still run in some order."""
     of = {node: i for i, part in enumerate(parts) for node in part.nodes}
     left = {i: part for i, part in enumerate(parts)}
-    tried = True
-    while tried:
-        tried = False
+    found = True
+    while found:
+        found = False
         for a, b in itertools.combinations(left, 2):
             joined = of | dict.fromkeys(left[b].nodes, a)
             if _runs(graph, joined):
-                of, tried = joined, True
+                of, found = joined, True
                 left[a] = Partition(id=left[a].id, nodes=[*left[a].nodes, *left[b].nodes])
                 del left[b]
                 break

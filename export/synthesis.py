@@ -125,10 +125,10 @@ class Synthesis(nn.Module):
         channels = rows.shape[1]
         rows = rows.reshape(channels, -1, t).permute(1, 0, 2)  # (K, C, frames)
         rows = F.pad(rows, (0, 3))
-        # of what lives on anyway, whenever a runtime chooses to make it
+        # from the padded rows: these live on, and a runtime that makes the ends late would keep the others beside them
         coefficients = self._coefficients(rows[:1, :, :t], rows[-1:, :, :t], scale, offset)
         tiles = self._tiles(rows.reshape(1, half, -1), self.split * scale.reshape(1, 1, 1), channels)
-        both = torch.cat([*tiles]).reshape(half + 1, p, 2 * s * (t + 3))
+        both = torch.cat(list(tiles)).reshape(half + 1, p, 2 * s * (t + 3))
         direct, mirrored = both[..., : s * (t + 3)], both[1:half, :, s * (t + 3) :]
         mirrored = torch.bmm(self.mirror_0, mirrored.reshape(1, half - 1, -1)).reshape(half - 1, p, -1)
         mirrored = torch.bmm(self.mirror_1 * self.copies, mirrored)
@@ -143,13 +143,12 @@ class Synthesis(nn.Module):
         All points at a time would be the largest tensor of the network. One tensor of each tile: of two, a runtime may
         make all of one kind first and keep what the others come from.
         """
-        width, start = self.signals * (self.frames + 3), 0
+        width, end = self.signals * (self.frames + 3), 0
         for second, taps in zip(self.second, self.taps, strict=True):
             matrices = self._second_stage(second)
-            end = start + len(matrices)
+            start, end = end, end + len(matrices)
             x = torch.bmm(split[:, 2 * start : 2 * end], rows).reshape(len(matrices), 2 * self.p, -1)
             part = torch.bmm(matrices, x)
-            start = end
             part = torch.bmm(self._mixing(taps), part.reshape(len(matrices) * self.p, 2 * channels, self.frames + 3))
             part = part.reshape(len(matrices) * self.p, 8 * width)
             yield torch.cat([_overlapped(part, 0, width), _overlapped(part, 4, width)], 1)

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 class Upsampled:
     """The output (1, C, F, T) of a transposed convolution without padding, made where it is cut out.
 
-    axis: 2, the rows, or 3, time. crop: values of it that are left out at both ends.
+    axis: 2, the rows, or 3, time; its kernel there is no shorter than its stride. crop: values of it that are left out
+    at both ends.
     """
 
     def __init__(self, conv: nn.ConvTranspose2d, x: torch.Tensor, crop: int, axis: int = 2):

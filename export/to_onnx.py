@@ -71,4 +71,4 @@ def export_onnx(
 
 
 def _should_fold(node: onnx_ir.Node) -> bool | None:
-    return False if node.op_type in ("Mul", "Add", "Concat") else None
+    return False if node.op_type in ("Mul", "Add", "Concat", "Pad") else None

@@ -54,6 +54,7 @@ def test_whatever_is_merged_still_runs(data):
     owned = [i for i in range(size) if data.draw(st.booleans())]
     result = found(nodes, merged(parts(nodes, *((i,) for i in owned)), graph))
     assert sorted(i for part in result for i in part) == owned
+    assert found(nodes, merged(parts(nodes, *map(tuple, result)), graph)) == result  # no two could be one
     step = {i: -1 - k for k, part in enumerate(result) for i in part}
     reach = {i: {nodes.index(x) for x in nodes[i].all_input_nodes if x in nodes} for i in range(size)}
     # from a part, what follows it outside never leads back into it

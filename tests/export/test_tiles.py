@@ -110,7 +110,10 @@ def test_heads_and_queries_some_at_a_time(monkeypatch, large):
     with torch.no_grad():
         together = Attention(trained, torch.ones(24))(x, y)
         monkeypatch.setattr(Attention, "LARGE", large)
+        scores, softmax = [], torch.softmax
+        monkeypatch.setattr(torch, "softmax", lambda x, axis: scores.append(x.numel()) or softmax(x, axis))
         torch.testing.assert_close(Attention(trained, torch.ones(24))(x, y), together)
+        assert sum(scores) == 4 * 30 * 17 and max(scores) <= max(large, 17)
 
 
 def two_convolutions(weight):
