@@ -31,8 +31,7 @@ HEAD = """\
 Made by `make docs-benchmarks` from the reports in `docs/results/`; each section names the command that measured it
 and the machine. Measured on a virtual machine with neighbours: trust ratios, which come from interleaved rounds, more
 than times. The full-size networks' times and memory are of their graphs before they were tiled
-([memory.md](memory.md)); those of `htdemucs-mini` in int8 for ONNX Runtime are of its graph before two layers became
-fp32 again (0.61 MB now).
+([memory.md](memory.md)); those of `htdemucs-mini` are of its graphs before the latest changes there.
 """
 
 

@@ -17,7 +17,7 @@ from edge.errors import InputError
 from edge.training.architectures import training_of
 from edge.training.loop import Schedule, Task, train
 
-METHOD = "distillation: the target is the mean of the truth and of the unpruned network's output"
+METHOD = "distillation: the target is {:g} of the truth and {:g} of the unpruned network's output"
 UNLABELLED = "distillation on recordings alone: the target is the unpruned network's output"
 
 
@@ -55,7 +55,8 @@ def recover(
     InputError where `data` lacks what the model trains on, or for a bag.
     """
     labelled = _is_labelled(student, data)
-    record: dict[str, Any] = {"minutes": minutes, "method": METHOD if labelled else UNLABELLED}
+    truth = training_of(student).truth
+    record: dict[str, Any] = {"minutes": minutes, "method": METHOD.format(truth, 1 - truth) if labelled else UNLABELLED}
     metadata = {**(notes or {}), "prune_ratio": str(ratio), "recovery": json.dumps(record)}
     examples = {k: v for k, v in {"batch": batch, "seconds": seconds}.items() if v is not None}
     teacher = copy.deepcopy(teacher).eval().requires_grad_(False)
@@ -99,6 +100,6 @@ def _distillation(student: nn.Module, teacher: nn.Module, data: Path, examples: 
             teacher.to(next(iter(example.values())).device)
             taught = training.teach(teacher, example)
         # one run of the student: two losses would take two, to nearly the same minimum
-        return task.loss(model, {**example, target: (example[target] + taught) / 2})
+        return task.loss(model, {**example, target: torch.lerp(taught, example[target], training.truth)})
 
     return dataclasses.replace(task, loss=loss)

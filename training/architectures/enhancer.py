@@ -14,4 +14,5 @@ def teach(teacher: Any, example: dict[str, Tensor]) -> Tensor:
     return teacher.enhance(example["noisy"])
 
 
-ENHANCER = Training(enhancer_task, "clean", teach, "si_sdr_gain_db", "speech")
+# the truth alone, rather than half of it: 0.015 PESQ more and 0.09 dB less after a quarter of an hour
+ENHANCER = Training(enhancer_task, "clean", teach, "si_sdr_gain_db", "speech", truth=0.75)

@@ -18,7 +18,8 @@ class Training:
     task(data, **examples): the task on what `edge-train data` wrote; examples: `batch`, `seconds`, where not its own.
     target: name of what the task's examples aim at. teach(teacher, example): what the unpruned network makes of the
     same input, in the shape of the target. folder: of the data that the task needs, within `data`. unlabelled(folder,
-    student, teacher, **examples): the task of recovery on recordings alone; None where there is none.
+    student, teacher, **examples): the task of recovery on recordings alone; None where there is none. truth: its share
+    of what a pruned network aims at, beside its teacher's output.
     """
 
     task: Callable[..., Task]
@@ -27,3 +28,4 @@ class Training:
     metric: str  # of the task's validation that decides
     folder: str = ""
     unlabelled: Callable[..., Task] | None = None
+    truth: float = 0.5
