@@ -14,5 +14,5 @@ def teach(teacher: Any, example: dict[str, Tensor]) -> Tensor:
     return teacher.enhance(example["noisy"])
 
 
-# the truth alone, rather than half of it: 0.015 PESQ more and 0.09 dB less after a quarter of an hour
+# between half and all of it: after a quarter of an hour the truth alone had 0.015 PESQ more and 0.09 dB less than half
 ENHANCER = Training(enhancer_task, "clean", teach, "si_sdr_gain_db", "speech", truth=0.75)
