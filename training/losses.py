@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from edge.models.enhancer.filterbank import power_law
 from edge.training.pesq_loss import pesq_disturbance
 
 PESQ_WEIGHT = 0.3  # a tenth of a MOS is then worth a quarter of a decibel
@@ -45,26 +46,24 @@ def stft_loss(
     total = estimate.new_zeros(())
     for size in sizes:
         with torch.no_grad():
-            y_real, y_imag, y = _compressed(reference, size, power)
-            had = y if given is None else torch.minimum(y, _compressed(given, size, power)[2])
-        x_real, x_imag, x = _compressed(estimate, size, power)
+            y_pairs, y = _compressed(reference, size, power)
+            had = y if given is None else torch.minimum(y, _compressed(given, size, power)[1])
+        x_pairs, x = _compressed(estimate, size, power)
         total = total + (x - y).abs().mean()
         if removed:
             total = total + removed * (had - x).clamp_min(0).mean()
         if phase:
-            total = total + phase * ((x_real - y_real).abs() + (x_imag - y_imag).abs()).mean()
+            total = total + 2 * phase * (x_pairs - y_pairs).abs().mean()
     return total / len(sizes)
 
 
-def _compressed(audio: Tensor, size: int, power: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Real and imaginary part and magnitude of the spectrum with its magnitude to the given power."""
+def _compressed(audio: Tensor, size: int, power: float) -> tuple[Tensor, Tensor]:
+    """The spectrum with its magnitude to the given power, as pairs along the first dimension, and that magnitude."""
     window = torch.hann_window(size, device=audio.device)
     spectrum = torch.stft(audio.float(), size, size // 2, window=window, return_complex=True)
+    pairs = torch.stack([spectrum.real, spectrum.imag])
     # the floor, 70 dB below a signal of unit power, keeps the roots' gradients near zero from drowning the rest
-    squares = spectrum.real.square() + spectrum.imag.square() + 1e-5
-    magnitude = squares ** (power / 2)
-    scale = magnitude * torch.rsqrt(squares)
-    return spectrum.real * scale, spectrum.imag * scale, magnitude
+    return power_law(pairs, 0, power, 1e-5, True)
 
 
 def enhancer_loss(estimate: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from edge.compression.cost import macs_per_second
 from edge.errors import InputError
 from edge.models.enhancer import Enhancer, EnhancerConfig
 from edge.models.enhancer.bands import ChannelNorm
-from edge.models.enhancer.filterbank import odd_fourier_bases
+from edge.models.enhancer.filterbank import odd_fourier_bases, power_law
 from edge.models.enhancer.recurrence import GatedRecurrence, TimeAttention
 
 HOP = SMALL.hop
@@ -220,6 +220,20 @@ def test_the_norm_is_torchs_batch_norm():
         grads.append([given.grad, norm.weight.grad, norm.bias.grad, norm.running_mean, norm.running_var])
     torch.testing.assert_close(*grads)
     torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
+
+
+@pytest.mark.parametrize(("dim", "exponent"), [(0, 0.3), (1, 1 / 0.3), (2, 1.0)])
+def test_the_training_power_law_has_the_gradients_of_the_plain_one(dim, exponent):
+    shape = [3, 4, 5]
+    shape[dim] = 2
+    given, weights = torch.randn(shape, dtype=torch.double), torch.randn(shape, dtype=torch.double)
+    results = []
+    for training in (True, False):
+        pairs = given.clone().requires_grad_()
+        scaled, magnitude = power_law(pairs, dim, exponent, 1e-3, training)
+        ((scaled * weights).sum() + (magnitude * weights.narrow(dim, 0, 1)).sum()).backward()
+        results.append([scaled.detach(), magnitude.detach(), pairs.grad])
+    torch.testing.assert_close(*results)
 
 
 @torch.no_grad()

@@ -1,8 +1,9 @@
-"""Where the learned filterbank starts, Fourier bases under a sine taper, and the running level of its pairs."""
+"""Where the learned filterbank starts, Fourier bases under a sine taper; the level and the power law of its pairs."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,3 +41,35 @@ def running_power(power: Tensor, state: Tensor, decay: float, block: int = 512) 
         outs.append(out)
     both = torch.cat(outs, dim=1)
     return both[..., 0] / both[..., 1], state
+
+
+class _PowerLaw(torch.autograd.Function):
+    """`power_law` with one power a value, forwards and backwards; autograd takes two each way."""
+
+    @staticmethod
+    def forward(ctx: Any, pairs: Tensor, dim: int, exponent: float, floor: float) -> tuple[Tensor, Tensor]:
+        squares = pairs.square().sum(dim, keepdim=True).add_(floor)
+        magnitude = squares ** (exponent / 2)
+        scale = magnitude * torch.rsqrt(squares)
+        ctx.save_for_backward(pairs, squares, magnitude, scale)
+        ctx.dim, ctx.exponent = dim, exponent
+        return pairs * scale, magnitude
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        pairs, squares, magnitude, scale = ctx.saved_tensors
+        by_pairs, by_magnitude = grads
+        along = (pairs * by_pairs).sum(ctx.dim, keepdim=True).mul_(scale).mul_(ctx.exponent - 1)
+        along.addcmul_(by_magnitude, magnitude, value=ctx.exponent).div_(squares)
+        return (by_pairs * scale).addcmul_(pairs, along), None, None, None
+
+
+def power_law(pairs: Tensor, dim: int, exponent: float, floor: float, training: bool) -> tuple[Tensor, Tensor]:
+    """Complex values, as pairs along `dim`, with their magnitudes to the power `exponent`; and these, with `dim` 1.
+
+    floor: what is added to the square of a magnitude. training: by the function whose gradient is faster.
+    """
+    if training:
+        return _PowerLaw.apply(pairs, dim, exponent, floor)
+    squares = pairs.square().sum(dim, keepdim=True) + floor
+    return pairs * squares ** ((exponent - 1) / 2), squares ** (exponent / 2)

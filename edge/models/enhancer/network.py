@@ -31,7 +31,7 @@ from edge.models.enhancer.bands import (
     LinearNorm,
     along_frequency,
 )
-from edge.models.enhancer.filterbank import odd_fourier_bases, running_power
+from edge.models.enhancer.filterbank import odd_fourier_bases, power_law, running_power
 from edge.models.enhancer.recurrence import TimeAttentionTransformer
 from edge.models.enhancer.time_stage import TimeStage
 
@@ -168,13 +168,12 @@ class Enhancer(nn.Module):
 
     def _features(self, pairs: Tensor) -> Tensor:
         """Pairs over the running level (N, hop, 2) -> compressed pairs and magnitude, as a map (N, hop, 3)."""
-        power = pairs.square().sum(2, keepdim=True) + POWER_FLOOR
-        return torch.cat([pairs * power ** ((COMPRESSION - 1) / 2), power ** (COMPRESSION / 2)], dim=2)
+        return torch.cat(power_law(pairs, 2, COMPRESSION, POWER_FLOOR, self.training), dim=2)
 
     def _mask(self, features: Tensor) -> Tensor:
         """The last map (N, F, channels) -> the complex mask (N, 2, hop), expanded from its compressed form."""
         mask = along_frequency(self.mask, features).unflatten(2, (2, self.config.stride)).transpose(1, 2).flatten(2)
-        return mask * (mask.square().sum(1, keepdim=True) + MASK_FLOOR) ** ((1 / COMPRESSION - 1) / 2)
+        return power_law(mask, 1, 1 / COMPRESSION, MASK_FLOOR, self.training)[0]
 
     def forward(self, audio: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Enhance T hops.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,50 +15,58 @@ class _Sequence(torch.autograd.Function):
     """All steps of a GRU as one function: its weights' gradients are one product over all steps.
 
     x (T, N, inputs), h (N, H); weights (3 H, inputs) and (3 H, H) and biases (3 H) in the order reset, update, new.
+    Each gate lies apart in memory, and views of the steps are made once: a step is some ten small operations, and what
+    goes before them would take as long.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, h: Tensor, wi: Tensor, wh: Tensor, bi: Tensor, bh: Tensor) -> Tensor:
         steps, rows, size = x.shape[0], x.shape[1], h.shape[1]
-        given = torch.addmm(bi, x.reshape(steps * rows, -1), wi.t()).reshape(steps, rows, 3 * size)
-        states = x.new_empty(steps + 1, rows, size)
+        flat = x.reshape(steps * rows, -1)
+        biases = [*(bi + bh)[: 2 * size].split(size), bi[2 * size :]]
+        given = [
+            torch.addmm(b, flat, w.t()).reshape(steps, rows, size) for b, w in zip(biases, wi.split(size), strict=True)
+        ]
+        by_reset, by_update, by_new = (w.t().contiguous() for w in wh.split(size))
+        states, product = x.new_empty(steps + 1, rows, size), x.new_empty(steps, rows, size)
         states[0] = h
-        gates, new, product = (x.new_empty(steps, rows, k * size) for k in (2, 1, 1))
-        recurrent = wh.t().contiguous()
-        for t in range(steps):
-            hidden = torch.addmm(bh, states[t], recurrent)
-            torch.add(given[t, :, : 2 * size], hidden[:, : 2 * size], out=gates[t]).sigmoid_()
-            product[t] = hidden[:, 2 * size :]
-            torch.addcmul(given[t, :, 2 * size :], gates[t, :, :size], product[t], out=new[t]).tanh_()
-            torch.lerp(new[t], states[t], gates[t, :, size:], out=states[t + 1])
-        ctx.save_for_backward(x, wi, wh, states, gates, new, product)
+        for before, after, reset, update, new, p in _by_step(states[:-1], states[1:], *given, product):
+            reset.addmm_(before, by_reset).sigmoid_()
+            update.addmm_(before, by_update).sigmoid_()
+            torch.addmm(bh[2 * size :], before, by_new, out=p)
+            new.addcmul_(reset, p).tanh_()
+            torch.lerp(new, before, update, out=after)
+        ctx.save_for_backward(x, wi, wh, states, *given, product)
         return states[1:]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
-        x, wi, wh, states, gates, new, product = ctx.saved_tensors
+        x, wi, wh, states, reset, update, new, product = ctx.saved_tensors
         steps, rows, size = new.shape
-        grad = grads[0]
-        reset, update = gates[..., :size], gates[..., size:]
         # the factors that do not depend on the gradient, for all steps at once
-        by_update = (states[:-1] - new) * update * (1 - update)
-        by_new = (1 - update) * (1 - new * new)
-        by_reset = product * reset * (1 - reset)
-        of_given, of_hidden = (x.new_empty(steps, rows, 3 * size) for _ in range(2))
+        of_new = (1 - new * new) * (1 - update)
+        of_product = of_new * reset
+        factors = [of_product * product * (1 - reset), (states[:-1] - new) * update * (1 - update), of_new, of_product]
+        into = [torch.empty_like(new) for _ in factors]  # gradients of the gates before their nonlinearity
+        hidden = [into[0], into[1], into[3]]
+        weights = wh.split(size)
         carried = x.new_zeros(rows, size)
-        for t in range(steps - 1, -1, -1):
-            carried = carried + grad[t]
-            given, hidden = of_given[t], of_hidden[t]
-            candidate = torch.mul(carried, by_new[t], out=given[:, 2 * size :])
-            torch.mul(candidate, by_reset[t], out=given[:, :size])
-            torch.mul(carried, by_update[t], out=given[:, size : 2 * size])
-            hidden[:, : 2 * size] = given[:, : 2 * size]
-            torch.mul(candidate, reset[t], out=hidden[:, 2 * size :])
-            carried = torch.addmm(carried * update[t], hidden, wh)
-        given, hidden = of_given.reshape(steps * rows, -1), of_hidden.reshape(steps * rows, -1)
-        into_x = (given @ wi).reshape(x.shape)
-        into_wi, into_wh = given.t() @ x.reshape(steps * rows, -1), hidden.t() @ states[:-1].reshape(steps * rows, -1)
-        return into_x, carried, into_wi, into_wh, given.sum(0), hidden.sum(0)
+        for grad, u, *parts in reversed([*_by_step(grads[0], update, *factors, *into)]):
+            carried += grad
+            for factor, out in zip(parts[:4], parts[4:], strict=True):
+                torch.mul(carried, factor, out=out)
+            r, z, _, p = parts[4:]
+            carried = (carried * u).addmm_(r, weights[0]).addmm_(z, weights[1]).addmm_(p, weights[2])
+        flat, before = x.reshape(steps * rows, -1), states[:-1].reshape(steps * rows, -1)
+        given, hidden = ([part.flatten(0, 1) for part in parts] for parts in (into[:3], hidden))
+        into_x = sum(part @ w for part, w in zip(given, wi.split(size), strict=True))
+        into_wi, into_wh = (torch.cat([p.t() @ by for p in parts]) for parts, by in ((given, flat), (hidden, before)))
+        into_bi, into_bh = (torch.cat([part.sum(0) for part in parts]) for parts in (given, hidden))
+        return into_x.reshape(x.shape), carried, into_wi, into_wh, into_bi, into_bh
+
+
+def _by_step(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    return zip(*(tensor.unbind(0) for tensor in tensors), strict=True)
 
 
 class GatedRecurrence(nn.Module):
