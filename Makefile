@@ -54,7 +54,7 @@ benchmarks: $(INSTALLED)
 peers: $(INSTALLED)
 	$(BIN)/python -m edge.benchmarks.peers install
 
-# The shipped weights from nothing, into runs/: data, both trainings, both recoveries; some fifteen hours, to be
+# The shipped weights from nothing, into runs/: data, both trainings, both recoveries; some twenty hours, to be
 # stopped and called again at any time.
 RESUME = $(if $(wildcard runs/$(1)/state.pt),--resume)
 RECOVER = $(BIN)/edge-train recover $(1) --prune 0.5 --data $(DATA) --checkpoint runs/$(1)/$(1).safetensors \
@@ -68,7 +68,7 @@ weights: $(INSTALLED)
 	$(BIN)/edge-train htdemucs-mini --data $(DATA) --minutes 175 --out runs/htdemucs-mini $(call RESUME,htdemucs-mini)
 	# at last on whole segments, as the network is used
 	$(BIN)/edge-train htdemucs-mini --data $(DATA) --minutes 240 --seconds 4 --batch 1 --out runs/htdemucs-mini --resume
-	$(call RECOVER,enhancer) --minutes 120 $(call RESUME,enhancer-p50)
+	$(call RECOVER,enhancer) --minutes 400 $(call RESUME,enhancer-p50)
 	$(call RECOVER,htdemucs-mini) --minutes 127 $(call RESUME,htdemucs-mini-p50)
 	$(call RECOVER,htdemucs-mini) --minutes 173 --seconds 4 --batch 1 --resume
 	$(call RECOVER,htdemucs-mini) --minutes 275 --seconds 4 --batch 1 --resume
