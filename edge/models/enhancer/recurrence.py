@@ -48,7 +48,6 @@ class _Sequence(torch.autograd.Function):
         of_product = of_new * reset
         factors = [of_product * product * (1 - reset), (states[:-1] - new) * update * (1 - update), of_new, of_product]
         into = [torch.empty_like(new) for _ in factors]  # gradients of the gates before their nonlinearity
-        hidden = [into[0], into[1], into[3]]
         weights = wh.split(size)
         carried = x.new_zeros(rows, size)
         for grad, u, *parts in reversed([*_by_step(grads[0], update, *factors, *into)]):
@@ -58,7 +57,7 @@ class _Sequence(torch.autograd.Function):
             r, z, _, p = parts[4:]
             carried = (carried * u).addmm_(r, weights[0]).addmm_(z, weights[1]).addmm_(p, weights[2])
         flat, before = x.reshape(steps * rows, -1), states[:-1].reshape(steps * rows, -1)
-        given, hidden = ([part.flatten(0, 1) for part in parts] for parts in (into[:3], hidden))
+        given, hidden = ([part.flatten(0, 1) for part in parts] for parts in (into[:3], into[:2] + into[3:]))
         into_x = sum(part @ w for part, w in zip(given, wi.split(size), strict=True))
         into_wi, into_wh = (torch.cat([p.t() @ by for p in parts]) for parts, by in ((given, flat), (hidden, before)))
         into_bi, into_bh = (torch.cat([part.sum(0) for part in parts]) for parts in (given, hidden))
